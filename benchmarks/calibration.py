@@ -100,13 +100,13 @@ def write_table(results: dict[str, Any]) -> str:
         figures = [cell["temperature"], *cell["log_loss"], *cell["ece"]]
         temperature, *others = (f"{figure:.3f}" for figure in figures)
         rows.append([cell["variant"], temperature, *others[:2], f"{cell['lower']} of {cell['trials']}", *others[2:]])
-        kept.append([cell["variant"], *(part for risk in RISKS for part in _word_kept(cell[f"at {risk:g}"]))])
+        kept.append([cell["variant"], *(part for risk in RISKS for part in _format_kept(cell[f"at {risk:g}"]))])
     head = ["method", "temperature (median)", "log loss before", "after", "not higher in", "ECE before", "after"]
     risks = [part for risk in RISKS for part in (f"at {risk:.0%}: trials", "answers", "wrong among them")]
     return f"{write_markdown(head, rows)}\n\n{write_markdown(['method', *risks], kept)}"
 
 
-def _word_kept(found: dict[str, Any]) -> list[str]:
+def _format_kept(found: dict[str, Any]) -> list[str]:
     if "risk" not in found:
         return [str(found["trials"]), "", ""]
     return [str(found["trials"]), f"{found['coverage']:.0%}", "{:.3f} [{:.3f}, {:.3f}]".format(*found["risk"])]

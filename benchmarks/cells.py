@@ -80,15 +80,15 @@ def place_cells(cells: Sequence[Cell], key: str, settings: Collection[Any]) -> d
     return {place: own for place, own in found.items() if all(setting in own for setting in settings)}
 
 
-def word_gain_over(placed: Mapping[Place, Mapping[Any, Cell]], setting: Any, base: Any, figure: str) -> str:
-    """What a setting's figure differs by from the base's on the same draws (`word_gain`); nothing for the base."""
+def format_gain_over(placed: Mapping[Place, Mapping[Any, Cell]], setting: Any, base: Any, figure: str) -> str:
+    """What a setting's figure differs by from the base's on the same draws (`format_gain`); nothing for the base."""
     gains: dict[str, list[float]] = {}
     for (task, _), own in placed.items():
         gains.setdefault(task, []).append(own[setting][figure] - own[base][figure])
-    return "" if setting == base else word_gain(gains)
+    return "" if setting == base else format_gain(gains)
 
 
-def word_gain(gains: Mapping[str, Sequence[float]]) -> str:
+def format_gain(gains: Mapping[str, Sequence[float]]) -> str:
     """The mean over tasks of what draws differ by on average, and its 95 % interval; none on one draw a task.
 
     The interval is Student's, of what draws of one task differ by, pooled over tasks.

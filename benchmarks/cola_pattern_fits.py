@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import Cells, run_experiment, word_gain
+from benchmarks.cells import Cells, format_gain, run_experiment
 from benchmarks.cola_patterns import BASE
 from benchmarks.development_rows import load_exchanged_task
 from benchmarks.in_context_settings import MODEL
@@ -85,7 +85,7 @@ def write_table(results: Mapping[str, Any]) -> str:
             means = [fmean(own[pattern.name][figure] for own in whole) for figure in FIGURES]
             gains = [own[pattern.name]["auroc"] - own[BASE]["auroc"] for own in whole]
             words = " / ".join(word.strip() for word in pattern.label_words)
-            told = "" if pattern.name == BASE else word_gain({"cola": gains})
+            told = "" if pattern.name == BASE else format_gain({"cola": gains})
             rows.append([method, pattern.name, words, *(f"{mean:.3f}" for mean in means), told])
     heads = ("method", "pattern", "words", "accuracy", "MCC", "AUROC", "log loss", f"AUROC over {BASE}'s")
     return f"{write_markdown(heads, rows)}\n\nDraws: {'; '.join(drawn)}. {write_machine(results['machine'])}."

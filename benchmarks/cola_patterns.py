@@ -100,8 +100,8 @@ def write_table(results: dict[str, Any]) -> str:
                 each["name"],
                 f"`{template}`",
                 " / ".join(word.strip() for word in each["label_words"]),
-                _word_auroc(each),
-                _word_auroc(each["again"]) if "again" in each else "",
+                _format_auroc(each),
+                _format_auroc(each["again"]) if "again" in each else "",
                 f"{each['accuracy']:.3f}",
                 f"{each['accuracy_at_shares']:.3f}",
                 f"{each['answers_second']:.0%}",
@@ -121,7 +121,7 @@ def write_table(results: dict[str, Any]) -> str:
     return f"{write_markdown(heads, rows)}\n\n{shares} {write_machine(results['machine'])}."
 
 
-def _word_auroc(figures: dict[str, Any]) -> str:
+def _format_auroc(figures: dict[str, Any]) -> str:
     low, high = figures["interval"]
     return f"{figures['auroc']:.3f} [{low:.3f}, {high:.3f}]"
 

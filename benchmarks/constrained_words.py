@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import Cell, Cells, run_experiment, word_gain
+from benchmarks.cells import Cell, Cells, format_gain, run_experiment
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
@@ -106,7 +106,7 @@ def write_table(results: Mapping[str, Any]) -> str:
                     for task, both in own.items()
                 }
                 mean = fmean(fmean(pair["whole"][figure] for pair in both) for both in own.values())
-                row += [f"{mean:.3f}", word_gain(gains)]
+                row += [f"{mean:.3f}", format_gain(gains)]
             seconds = [sum(pair[words]["seconds"] for both in own.values() for pair in both) for words in WORDINGS]
             rows.append([*row, f"{seconds[0] / seconds[1]:.1f}" if seconds[1] else ""])
     heads = ["method", "task", "draws"]

@@ -87,7 +87,7 @@ def fit_file(train: Sequence[Row], test: Sequence[Row]) -> dict[str, Any]:
         polars.DataFrame(train, schema=["text", "label"], orient="row").write_csv(file)
         command = [sys.executable, "-m", "fewtune.cli", "fit", str(file), "--budget", BUDGET, "--save", str(saved)]
         began = time.perf_counter()
-        # A code that is not 0 tells that the model is not clearly above the commonest label; it is saved all the same.
+        # A code that is not 0 tells that the model is not clearly above the majority class; it is saved all the same.
         subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
         seconds, predictor = time.perf_counter() - began, fewtune.load(saved)
         return {

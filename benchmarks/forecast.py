@@ -39,7 +39,7 @@ STUDIES: list[dict[str, Any]] = [
 COMMON: dict[str, Any] = {
     "name": "forecast",
     "models": ["smollm2-135m"],
-    "floors": False,
+    "baselines": False,
     "pool_rows": 64,
     "data_seeds": [0],
     "evaluation": {"in_domain_rows": 400, "out_of_domain_rows": 100},

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import Cell, Cells, run_experiment, word_gain
+from benchmarks.cells import Cell, Cells, format_gain, run_experiment
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.markdown import write_machine, write_markdown
 from fewtune.engine.language_model import LanguageModel
@@ -231,7 +231,7 @@ def _gain(own: Sequence[Cell], former: Sequence[Cell], figure: str) -> str:
     gains: dict[str, list[float]] = defaultdict(list)
     for cell in own:
         gains[cell["task"]].append(cell[figure] - base[cell["task"], cell["draw"]])
-    return word_gain(gains)
+    return format_gain(gains)
 
 
 if __name__ == "__main__":

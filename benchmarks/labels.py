@@ -89,7 +89,7 @@ def write_study(
         "shots": [SHOTS],
         "data_seeds": {"count": draws},
         "evaluation": {"in_domain_rows": TESTED},
-        "floors": False,
+        "baselines": False,
     }
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(study), encoding="utf-8")

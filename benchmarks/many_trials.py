@@ -46,7 +46,7 @@ def write_study(path: Path, trials: int) -> Path:
         "name": "many",
         "tasks": ["sentiment"],
         "methods": list(METHODS),
-        "floors": False,
+        "baselines": False,
         "shots": list(SHOTS),
         "data_seeds": {"count": draws},
         "evaluation": {"in_domain_rows": 50, "out_of_domain_rows": 50},

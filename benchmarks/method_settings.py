@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.apart import ROOT, start_as_worker
-from benchmarks.cells import Cell, Cells, place_cells, word_gain_over
+from benchmarks.cells import Cell, Cells, format_gain_over, place_cells
 from benchmarks.development_rows import SNLI, load_screened_task
 from benchmarks.in_context_settings import MODEL, judge
 from benchmarks.markdown import write_machine, write_markdown
@@ -249,7 +249,7 @@ def _tabulate(arms: Arms, cells: Sequence[Cell], tasks: Sequence[str], *, fresh:
     for told in arms:
         own = {task: [each[told] for (of, _), each in whole.items() if of == task] for task in tasks}
         by_task = [f"{fmean(cell['accuracy'] for cell in members):.3f}" if members else "" for members in own.values()]
-        gains = [word_gain_over(whole, told, DEFAULTS, figure) for figure in GAINS] if fresh else []
+        gains = [format_gain_over(whole, told, DEFAULTS, figure) for figure in GAINS] if fresh else []
         rows.append([told, *by_task, *_average(list(own.values())), *gains])
     heads = ("setting", *tasks, "accuracy", "AUROC", "log loss", "s a fit", *(GAINS.values() if fresh else ()))
     drawn = ", ".join(f"{task} {sum(place[0] == task for place in whole)}" for task in tasks)

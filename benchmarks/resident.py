@@ -44,7 +44,7 @@ def measure(trials: int, rows: int) -> list[dict[str, Any]]:
             "models": ["smollm2-135m"],
             "tasks": ["sentiment"],
             "methods": list(METHODS),
-            "floors": False,
+            "baselines": False,
             "shots": [16],
             "data_seeds": {"count": trials // len(METHODS)},
             "evaluation": {"in_domain_rows": rows, "out_of_domain_rows": 10},

@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from fewtune.analysis.study import analyse_folder
-from fewtune.report.page import write_page
+from fewtune.report.page import write_report_page
 
 ROOT = Path(__file__).parent.parent
 SIZES = {"desktop": (1100, 1000), "phone": (390, 780)}
@@ -29,7 +29,7 @@ def main() -> None:
         sys.exit("screenshots: needs Chromium on the path. Install Debian's package `chromium`.")
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "race-sentiment"
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        page = write_page(analyse_folder(folder), Path(place))
+        page = write_report_page(analyse_folder(folder), Path(place))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for name, (width, height) in SIZES.items():
             opened = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1.5)

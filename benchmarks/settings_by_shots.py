@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import Cells, place_cells, run_experiment, word_gain_over
+from benchmarks.cells import Cells, format_gain_over, place_cells, run_experiment
 from benchmarks.development_rows import BANKING, load_screened_task
 from benchmarks.in_context_settings import MODEL
 from benchmarks.markdown import write_machine, write_markdown
@@ -103,7 +103,7 @@ def write_table(results: Mapping[str, Any]) -> str:
             for told in arms if whole else ():
                 own = [each[told] for each in whole.values()]
                 means = [f"{fmean(cell[figure] for cell in own):.3f}" for figure in FIGURES]
-                gains = [word_gain_over(whole, told, compared.base, figure) for figure in GAINS]
+                gains = [format_gain_over(whole, told, compared.base, figure) for figure in GAINS]
                 seconds = f"{fmean(cell['seconds'] for cell in own):.0f}"
                 rows.append([method, str(shots), told, *means, seconds, *gains])
     heads = ("method", "rows", "setting", "accuracy", "AUROC", "log loss", "s a fit")

@@ -57,7 +57,7 @@ DEMO: Mapping[str, Any] = {
     ],
     "shots": [16],
     "data_seeds": [0, 1],
-    "floors": False,
+    "baselines": False,
     "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
 }
 DISTILLATION: Mapping[str, Any] = {
@@ -68,7 +68,7 @@ DISTILLATION: Mapping[str, Any] = {
     "shots": [16],
     "data_seeds": [0, 1],
     "pool_rows": 64,
-    "floors": False,
+    "baselines": False,
     "evaluation": {"in_domain_rows": 500, "out_of_domain_rows": 200},
 }
 
@@ -171,6 +171,16 @@ def compare(before: Path, now: Path) -> dict[str, Any]:
     return {"trials": len(both), "only_one": len(either) - len(both), "rows": rows, "same": same}
 
 
+def name_baselines(study: Path, source: Path) -> Path:
+    """The study as a tree reads it: `baselines` was `floors` before 2026-12-04."""
+    text = study.read_text(encoding="utf-8")
+    if "floors: bool" not in (source / "src" / "fewtune" / "study" / "values.py").read_text(encoding="utf-8"):
+        return study
+    older = study.with_name("older.yaml")
+    older.write_text(text.replace("baselines:", "floors:"), encoding="utf-8")
+    return older
+
+
 def measure(work: str, before: Path, draws: int | None = None) -> dict[str, Any]:
     """One study, or its first draws, by both sides."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -179,7 +189,9 @@ def measure(work: str, before: Path, draws: int | None = None) -> dict[str, Any]
         if draws is not None:
             keep_draws(study, draws)
         sides = {"before": before, "now": ROOT}
-        seconds = {side: run_study(source, study, folder / side) for side, source in sides.items()}
+        seconds = {
+            side: run_study(source, name_baselines(study, source), folder / side) for side, source in sides.items()
+        }
         spent = look_at_run(folder / "now", seconds["now"])
         return {"seconds": seconds, "spent": spent, **compare(folder / "before", folder / "now")}
 

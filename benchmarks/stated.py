@@ -7,7 +7,7 @@ A table stands in a document between `<!-- table: NAME -->` and `<!-- /table -->
 shows. A figure of its own stands as `<!--fig FOLDER | TASK MODEL SHOTS | WHAT-->…<!--/fig-->`: FOLDER is below
 `results/`, WHAT is one of FIGURES with its arguments, such as `mean pattern in_domain` or `difference pattern lora
 outside`, where `outside` is every test set out of domain, weighed alike, and the second of two may be `commonest`, the
-commonest label of the test rows; or it is one of FIGURES_BESIDE, such as `above_reference lora OTHER_FOLDER pattern
+majority class of the test rows; or it is one of FIGURES_BESIDE, such as `above_reference lora OTHER_FOLDER pattern
 teacher`. With `all` for TASK MODEL SHOTS it is one of STUDY_FIGURES, of the whole study.
 Between `<!-- stated -->` and `<!-- /stated -->` no decimal may stand outside of either. Owns the notation; the numbers
 are the analysis's.
@@ -27,7 +27,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from benchmarks.apart import ROOT
-from benchmarks.cells import word_gain
+from benchmarks.cells import format_gain
 from fewtune.analysis.answers import answer_commonest, read_answers
 from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN
@@ -43,16 +43,16 @@ from fewtune.report.wording import (
     UNKNOWN,
     UNLABELLED_MARK,
     UNLABELLED_NOTE,
+    format_bound,
+    format_decision,
+    format_expected,
+    format_lost,
+    format_memory,
+    format_milliseconds,
+    format_score,
+    format_seconds,
+    format_share,
     list_verdict,
-    word_bound,
-    word_bytes,
-    word_decision,
-    word_expected,
-    word_lost,
-    word_milliseconds,
-    word_score,
-    word_seconds,
-    word_share,
 )
 
 RESULTS = ROOT / "results"
@@ -86,51 +86,55 @@ def compare_on(
     return judge(subtract(scored[first], scored[second]), find_span(group.board.metric))
 
 
-def word_difference(
+def format_difference(
     study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
 ) -> str:
     """Word the points between two variants: '+2.0 [-5.2, 9.2]'."""
-    return word_points(compare_on(study, group, first, second, test_set))
+    return format_points(compare_on(study, group, first, second, test_set))
 
 
-def word_points(found: Comparison) -> str:
+def format_points(found: Comparison) -> str:
     if found.point is None or found.low is None or found.high is None:
         raise ValueError("two methods that are compared share no draw")
     return f"{100 * found.point:+z.1f} [{100 * found.low:z.1f}, {100 * found.high:z.1f}]"
 
 
-def word_claim(found: Comparison) -> str:
-    return f"{word_points(found)} {found.answer}"
+def format_claim(found: Comparison) -> str:
+    return f"{format_points(found)} {found.answer}"
 
 
-def word_answer(study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN) -> str:
+def format_answer(
+    study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
+) -> str:
     return compare_on(study, group, first, second, test_set).answer
 
 
-def word_answered(
+def format_answered(
     study: StudyAnalysis, group: GroupAnalysis, first: str, second: str, test_set: str = IN_DOMAIN
 ) -> str:
     """Word the points between two variants and what they say: '+2.0 [-5.2, 9.2] cannot tell'."""
-    return word_claim(compare_on(study, group, first, second, test_set))
+    return format_claim(compare_on(study, group, first, second, test_set))
 
 
-def word_mean(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
-    return word_score(group.stability[variant].bounds[test_set].mean)
+def format_mean(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
+    return format_score(group.stability[variant].bounds[test_set].mean)
 
 
-def word_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
+def format_interval(study: StudyAnalysis, group: GroupAnalysis, variant: str, test_set: str = IN_DOMAIN) -> str:
     bounds = group.stability[variant].bounds[test_set]
-    return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
+    return f"{format_score(bounds.mean)} [{format_score(bounds.low)}, {format_score(bounds.high)}]"
 
 
-def word_reference(study: StudyAnalysis, group: GroupAnalysis, variant: str, name: str) -> str:
+def format_reference(study: StudyAnalysis, group: GroupAnalysis, variant: str, name: str) -> str:
     """Word the mean score in domain of a model that a variant learns from, such as its `teacher`."""
     members = _find_done(group, variant).values()
-    return word_score(fmean(record.notes.references[name].metrics[IN_DOMAIN][group.board.metric] for record in members))
+    return format_score(
+        fmean(record.notes.references[name].metrics[IN_DOMAIN][group.board.metric] for record in members)
+    )
 
 
-def word_above_reference(first: Group, second: Group, own: str, variant: str, name: str) -> str:
-    """Word what a variant scores in domain above a model that a variant of another study learns from (`word_gain`).
+def format_above_reference(first: Group, second: Group, own: str, variant: str, name: str) -> str:
+    """Word what a variant scores in domain above a model that a variant of another study learns from (`format_gain`).
 
     Paired by draw. Raises ValueError where the two were not asked of the same rows.
     """
@@ -142,7 +146,7 @@ def word_above_reference(first: Group, second: Group, own: str, variant: str, na
         if rows != its or reference.rows.get(IN_DOMAIN, len(rows)) != len(rows):
             raise ValueError(f"{own} and the {name} of {variant} were asked of other rows")
         gains.append(trials[seed].metrics[IN_DOMAIN][metric] - reference.metrics[IN_DOMAIN][metric])
-    return word_gain({first[1].board.task: gains})
+    return format_gain({first[1].board.task: gains})
 
 
 def _find_done(group: GroupAnalysis, variant: str) -> dict[int, Record]:
@@ -157,123 +161,125 @@ def _list_rows(study: StudyAnalysis, record: Record) -> list[str]:
     return table.filter(table["test_set"] == IN_DOMAIN)["row_id"].to_list()
 
 
-def word_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
-    return word_score(group.board.majority[test_set])
+def format_majority(study: StudyAnalysis, group: GroupAnalysis, test_set: str = IN_DOMAIN) -> str:
+    return format_score(group.board.majority[test_set])
 
 
-def word_fit(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
-    return word_seconds(next(row.fit_seconds for row in group.board.rows if row.variant == variant))
+def format_fit(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    return format_seconds(next(row.fit_seconds for row in group.board.rows if row.variant == variant))
 
 
-def word_latency(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+def format_latency(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     """Word how long a variant takes to answer one row of many."""
     seconds = next(row.predict_seconds_per_row for row in group.board.rows if row.variant == variant)
-    return f"{word_milliseconds(seconds)} ms"
+    return f"{format_milliseconds(seconds)} ms"
 
 
-def word_parameters(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+def format_parameters(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     """Word how many millions of parameters answer."""
     count = next(row.total_parameters for row in group.board.rows if row.variant == variant)
     return UNKNOWN if count is None else f"{count / 1e6:.0f} million"
 
 
-def word_memory(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
-    return word_bytes(next(row.peak_memory_bytes for row in group.board.rows if row.variant == variant))
+def format_peak_memory(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+    return format_memory(next(row.peak_memory_bytes for row in group.board.rows if row.variant == variant))
 
 
-def word_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
+def format_verdict(study: StudyAnalysis, group: GroupAnalysis) -> str:
     """The verdict, a line a comparison."""
     decision = study.decision(group.board)
-    lines = [word_decision(decision), *(f"- {line}" for line in list_verdict(decision, group.verdict))]
+    lines = [format_decision(decision), *(f"- {line}" for line in list_verdict(decision, group.verdict))]
     return "\n".join(["", "```", *lines, "```", ""])
 
 
-def word_regret(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+def format_regret(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     """Word how many points a variant may be below the best, by the decision on its group."""
     contenders = {each.name: each for each in study.decision(group.board).contenders}
     names = (variant, f"{variant} ({group.board.model})")  # the second where models are compared too
-    return word_bound(next(contenders[name] for name in names if name in contenders))
+    return format_bound(next(contenders[name] for name in names if name in contenders))
 
 
-def word_loss(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+def format_loss(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     """Word how many points a variant is expected to lose to the best, by the decision on its group."""
     contenders = {each.name: each for each in study.decision(group.board).contenders}
     names = (variant, f"{variant} ({group.board.model})")  # the second where models are compared too
-    return word_expected(next(contenders[name] for name in names if name in contenders))
+    return format_expected(next(contenders[name] for name in names if name in contenders))
 
 
-def word_draws(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
+def format_draws(study: StudyAnalysis, group: GroupAnalysis, variant: str) -> str:
     return str(next(row.draws for row in group.board.rows if row.variant == variant))
 
 
-def word_worth(study: StudyAnalysis, group: GroupAnalysis, figure: str, variant: str, test_set: str = IN_DOMAIN) -> str:
+def format_worth(
+    study: StudyAnalysis, group: GroupAnalysis, figure: str, variant: str, test_set: str = IN_DOMAIN
+) -> str:
     """Word what a variant's probabilities are worth by a figure such as auroc, or its mean score: `score`."""
     steady = group.stability[variant]
     names = weigh_test_sets(group.board.test_sets, 1.0) if test_set == OUTSIDE else [test_set]
     if figure == "score":
-        return word_score(fmean(steady.bounds[name].mean for name in names))
-    return word_score(fmean(steady.without_threshold[name][figure] for name in names))
+        return format_score(fmean(steady.bounds[name].mean for name in names))
+    return format_score(fmean(steady.without_threshold[name][figure] for name in names))
 
 
 FIGURES: Mapping[str, Callable[..., str]] = {
-    "mean": word_mean,
-    "interval": word_interval,
-    "reference": word_reference,
-    "difference": word_difference,
-    "answer": word_answer,
-    "answered": word_answered,
-    "majority": word_majority,
-    "worth": word_worth,
-    "fit": word_fit,
-    "latency": word_latency,
-    "parameters": word_parameters,
-    "memory": word_memory,
-    "verdict": word_verdict,
-    "decision": lambda study, group: word_decision(study.decision(group.board)),
-    "loss": word_loss,
-    "regret": word_regret,
-    "draws": word_draws,
+    "mean": format_mean,
+    "interval": format_interval,
+    "reference": format_reference,
+    "difference": format_difference,
+    "answer": format_answer,
+    "answered": format_answered,
+    "majority": format_majority,
+    "worth": format_worth,
+    "fit": format_fit,
+    "latency": format_latency,
+    "parameters": format_parameters,
+    "memory": format_peak_memory,
+    "verdict": format_verdict,
+    "decision": lambda study, group: format_decision(study.decision(group.board)),
+    "loss": format_loss,
+    "regret": format_regret,
+    "draws": format_draws,
 }
 
 
 Group = tuple[StudyAnalysis, GroupAnalysis]
 """A study and one of its groups."""
-FIGURES_BESIDE: Mapping[str, Callable[..., str]] = {"above_reference": word_above_reference}
+FIGURES_BESIDE: Mapping[str, Callable[..., str]] = {"above_reference": format_above_reference}
 """Those of a group and the group of another study at the same place, whose folder is the second argument."""
 
 
-def word_trial_seconds(folder: Path) -> str:
+def format_trial_seconds(folder: Path) -> str:
     """Word the seconds of all trials that were measured phase by phase."""
-    return word_seconds(sum(sum_phases(load_records(folder)).values()))
+    return format_seconds(sum(sum_phases(load_records(folder)).values()))
 
 
-def word_phase_share(folder: Path, *phases: str) -> str:
+def format_phase_share(folder: Path, *phases: str) -> str:
     """Word the share of phases in the seconds of all trials: '70%'."""
     sums = sum_phases(load_records(folder))
-    return word_share(sum(sums[phase] for phase in phases) / sum(sums.values()))
+    return format_share(sum(sums[phase] for phase in phases) / sum(sums.values()))
 
 
-def word_wall(folder: Path) -> str:
+def format_wall(folder: Path) -> str:
     """Word the wall time of the commands that ran a study, each from its first trial to the last event it kept."""
     events = load_events(folder)
     starts = [index for index, event in enumerate(events) if event["event"] == "run"]
     ends = [*(index - 1 for index in starts[1:]), len(events) - 1]
-    return word_seconds(sum(events[b]["time"] - events[a]["time"] for a, b in zip(starts, ends, strict=True)))
+    return format_seconds(sum(events[b]["time"] - events[a]["time"] for a, b in zip(starts, ends, strict=True)))
 
 
-def word_trials(folder: Path) -> str:
+def format_trials(folder: Path) -> str:
     """Word how many trials were done."""
     return str(sum(record.status == "done" for record in load_records(folder)))
 
 
-def word_fixed_trials(folder: Path, draws: str) -> str:
+def format_fixed_trials(folder: Path, draws: str) -> str:
     """Word how many trials so many draws of every variant would be."""
     return str(int(draws) * len(_list_seconds(folder)))
 
 
-def word_fixed_seconds(folder: Path, draws: str) -> str:
+def format_fixed_seconds(folder: Path, draws: str) -> str:
     """Word the seconds of so many draws of every variant, each trial as long as the variant's mean."""
-    return word_seconds(int(draws) * sum(map(fmean, _list_seconds(folder).values())))
+    return format_seconds(int(draws) * sum(map(fmean, _list_seconds(folder).values())))
 
 
 def _list_seconds(folder: Path) -> dict[str, list[float]]:
@@ -286,12 +292,12 @@ def _list_seconds(folder: Path) -> dict[str, list[float]]:
 
 
 STUDY_FIGURES: Mapping[str, Callable[..., str]] = {
-    "seconds": word_trial_seconds,
-    "share": word_phase_share,
-    "wall": word_wall,
-    "trials": word_trials,
-    "fixed_trials": word_fixed_trials,
-    "fixed_seconds": word_fixed_seconds,
+    "seconds": format_trial_seconds,
+    "share": format_phase_share,
+    "wall": format_wall,
+    "trials": format_trials,
+    "fixed_trials": format_fixed_trials,
+    "fixed_seconds": format_fixed_seconds,
 }
 
 
@@ -370,7 +376,7 @@ class Table(BaseModel):
             found[place, what] = compare_on(study, group, *what.split()[1:])
         corrected = correct_steps([each.p for each in found.values()], range(1, len(found) + 1))
         return {
-            cell: word_claim(replace(each, answer="cannot tell") if _is_lost(each, p) else each)
+            cell: format_claim(replace(each, answer="cannot tell") if _is_lost(each, p) else each)
             for (cell, each), p in zip(found.items(), corrected, strict=True)
         }
 
@@ -414,10 +420,10 @@ def write_decisions(results: Path) -> str:
                     f"{loss.question.task}, {loss.question.shots}",
                     str(loss.draws),
                     _name_choice(loss),
-                    f"{word_lost(loss.choice.loss.expected)}",
+                    f"{format_lost(loss.choice.loss.expected)}",
                     f"{100 * loss.choice.loss.risk:.1f} %",
                     _name_choice(bound) if bound.settled else UNKNOWN,
-                    UNKNOWN if bound.regret is None or not bound.settled else word_lost(bound.regret, up=True),
+                    UNKNOWN if bound.regret is None or not bound.settled else format_lost(bound.regret, up=True),
                 ]
             )
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

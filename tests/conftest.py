@@ -45,7 +45,7 @@ methods:
 shots: [4]
 data_seeds: [0, 1]
 precision: float32
-floors: false
+baselines: false
 """
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -140,7 +140,7 @@ def run_race(folder: Path, out: Path | None = None, executor: Scripted | None = 
         **write_study(folder),
         "guarantee": "bound",
         "until": {"within": 0.0005, "most_draws": 8},
-        "floors": False,
+        "baselines": False,
     }
     out = folder / "raced" if out is None else out
     race({**study, **values}, out, executor or Scripted(MEANS, SPREAD))

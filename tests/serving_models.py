@@ -13,11 +13,11 @@ import numpy as np
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.app import Served, create_app
 from fewtune.serving.connections import Server
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.server import open_socket
 
 TEXTS = ["came early and whole", "a pleasure to use", "crushed and wet", "it stopped after a day"]
-DEFAULTS = Limits()
+DEFAULTS = RequestLimits()
 KINDS = ["praise", "praise", "complaint", "complaint"]
 
 
@@ -54,7 +54,7 @@ class SlowPredictor:
 
 @contextmanager
 def listen(
-    predictor: Any, limits: Limits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
+    predictor: Any, limits: RequestLimits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
 ) -> Iterator[str]:
     """A server of a model, named `tickets`; gives its address."""
     with serve(predictor, limits, token, names) as (_, address):
@@ -63,7 +63,7 @@ def listen(
 
 @contextmanager
 def serve(
-    predictor: Any, limits: Limits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
+    predictor: Any, limits: RequestLimits = DEFAULTS, token: str | None = None, names: Collection[str] = ()
 ) -> Iterator[tuple[Server, str]]:
     """A server of a model, named `tickets`, once it answers, and its address."""
     listening = open_socket("127.0.0.1", 0)

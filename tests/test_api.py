@@ -52,7 +52,7 @@ def values(study_file: Path) -> dict[str, object]:
         "methods": ["majority", "tfidf"],
         "shots": [4],
         "data_seeds": range(2),
-        "floors": False,
+        "baselines": False,
     }
 
 
@@ -127,7 +127,7 @@ def test_a_skewed_file_runs_stratified_as_the_refusal_of_balanced_draws_advises(
         "methods": ["tfidf"],
         "shots": [12],
         "data_seeds": [0, 1],
-        "floors": False,
+        "baselines": False,
     }
     with pytest.raises(StudyError, match=r"'c' has 1 beside .* or set `sampling: stratified`"):
         fewtune.run_study(study, tmp_path / "balanced", executor=InProcess())

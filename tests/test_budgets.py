@@ -24,7 +24,7 @@ from fewtune.running.job import Event, Job, Progress, Progressed, Started
 from fewtune.running.look_count import look_at_end
 from fewtune.running.order import put_methods_in_turn
 from fewtune.running.prepare import prepare_jobs
-from fewtune.running.run_study import LeftOut, StudyEvent
+from fewtune.running.run_study import StudyEvent, TrialsLeftOut
 from fewtune.running.time_budget import TimeBudget
 from fewtune.running.trial_metadata import describe_axes
 from fewtune.study import read_study
@@ -81,7 +81,7 @@ def test_a_budget_lets_run_what_fits_every_method_once_before_any_twice(
     fixed = {**values, "until": None, "data_seeds": {"count": 9}, "shots": [4], "budget": {"minutes": 10}}
     events: list[StudyEvent] = []
     result = run_study(fixed, tmp_path / "out", executor=executor, on_event=events.append)
-    left = [event for event in events if isinstance(event, LeftOut)]
+    left = [event for event in events if isinstance(event, TrialsLeftOut)]
     # 151 s a draw; 585 s but for the report: three draws, then what fits of the fourth and of later ones.
     assert [name for name, _, _ in executor.ran[:9]] == ["majority", "a", "b"] * 3
     assert executor.draws("b") == 3
@@ -171,4 +171,4 @@ def test_a_trial_that_outlasts_the_budget_is_ended(values: dict[str, object], tm
     with pytest.raises(RecordError, match="no trial of the study has finished yet"):
         run_study(study, tmp_path / "out", executor=Endless({}, {}, clock), on_event=events.append)
     assert clock.now == 60
-    assert [len(event.jobs) for event in events if isinstance(event, LeftOut)] == [3]
+    assert [len(event.jobs) for event in events if isinstance(event, TrialsLeftOut)] == [3]

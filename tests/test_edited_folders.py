@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from command_line import call, run_cli
-from fewtune.analysis.recommend import Budget, Terms, recommend
+from fewtune.analysis.recommend import CostBudget, DecisionTerms, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import (
@@ -124,8 +124,8 @@ def show_all(out: Path, monkeypatch: pytest.MonkeyPatch) -> StudyAnalysis:
         write(study)
     render_page(study)
     boards = [group.board for group in study.groups]
-    for budget in (Budget(), Budget(max_memory_bytes=1, out_of_domain_weight=0.5)):
-        show_decisions(console, recommend(boards, study.records, study.reader, Terms(budget=budget)))
+    for budget in (CostBudget(), CostBudget(max_memory_bytes=1, out_of_domain_weight=0.5)):
+        show_decisions(console, recommend(boards, study.records, study.reader, DecisionTerms(budget=budget)))
     watch_study(console, out, every=1.0, pause=lambda _: pytest.fail("looked again"))
     return study
 

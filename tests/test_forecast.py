@@ -108,7 +108,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
         "methods": [{"tfidf": {"as": name, "inverse_penalty": at}} for name, at in (("a", 1.0), ("b", 2.0))],
         "shots": [4, 8],
         "data_seeds": {"count": 3},
-        "floors": False,
+        "baselines": False,
     }
 
 

@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "methods": ["majority", "tfidf"],
         "shots": [4],
         "data_seeds": [0, 1, 2],
-        "floors": False,
+        "baselines": False,
     }
     run_study(study, folder / "out", executor=InProcess())
     return folder / "out"

@@ -20,7 +20,7 @@ def write_study(folder: Path, *lines: str, patterns: str = "") -> Path:
     (folder / "train.csv").write_text(ROWS)
     path = folder / "study.yaml"
     task = f"{{own_files: {{train: {folder / 'train.csv'}{patterns}}}}}"
-    path.write_text("\n".join(["name: large", f"tasks: [{task}]", "floors: false", *lines]))
+    path.write_text("\n".join(["name: large", f"tasks: [{task}]", "baselines: false", *lines]))
     return path
 
 

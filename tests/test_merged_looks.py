@@ -13,7 +13,7 @@ from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.api import run_study
 from fewtune.errors import RecordError
 from fewtune.inference.better import LEVEL
-from fewtune.records import LookHistory, load_looks, load_records, pack, record_path, write_looks
+from fewtune.records import LookHistory, load_looks, load_records, pack_study, record_path, write_looks
 from fewtune.running.merging import merge_folders
 from scripted_races import LOST, MEANS, SPREAD, FailingOnce, Scripted, lose_looks, run_race, write_study
 
@@ -53,7 +53,7 @@ def test_a_merged_race_has_its_looks_and_says_what_it_said(raced: Path, tmp_path
 
 def test_a_look_that_several_parts_tell_counts_once(raced: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(raced, tmp_path / "packed")
-    pack(copy)
+    pack_study(copy)
     early = shutil.copytree(raced, tmp_path / "early")
     whole = read_looks(raced)
     write_looks(early, LookHistory(plan=whole.plan, looks=whole.looks[:2]))
@@ -74,7 +74,7 @@ def test_a_whole_that_no_part_looked_at_is_looked_at_with_what_they_left(raced: 
     """The method that stopped in one folder went on in the other: the whole is of other trials than its race."""
     other = shutil.copytree(raced, tmp_path / "other")
     stopped = [record for record in load_records(other) if record.status == "stopped"]
-    fixed = {**write_study(raced.parent), "until": None, "data_seeds": {"count": 8}, "floors": False}
+    fixed = {**write_study(raced.parent), "until": None, "data_seeds": {"count": 8}, "baselines": False}
     run_study(fixed, tmp_path / "fixed", executor=Scripted(MEANS, SPREAD))
     for record in stopped:
         for kind in ("trials", "predictions"):
@@ -94,7 +94,7 @@ def test_each_place_is_looked_at_as_far_as_its_race_went(tmp_path: Path) -> None
 
 
 def test_parts_that_were_looked_at_each_for_itself_are_refused(tmp_path: Path) -> None:
-    study = {**write_study(tmp_path), "until": None, "data_seeds": [0, 1, 2], "floors": False}
+    study = {**write_study(tmp_path), "until": None, "data_seeds": [0, 1, 2], "baselines": False}
     parts = [tmp_path / "first", tmp_path / "second"]
     for part, executor in zip(parts, (Scripted(MEANS), FailingOnce(MEANS)), strict=True):
         run_study(study, part, executor=executor)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from fewtune.errors import ModelError
 from fewtune.models import packaged as shipped
-from fewtune.models.catalogue import CATALOGUE, CatalogueEntry, PackagedFile, PackagedModel, word_terms
+from fewtune.models.catalogue import CATALOGUE, CatalogueEntry, PackagedFile, PackagedModel, format_terms
 
 ENTRY = CatalogueEntry("small", "made up", "nowhere", "none")
 SMALL = PackagedModel(
@@ -106,7 +106,7 @@ def test_pieces_that_make_another_file_are_refused(
 
 
 def test_terms_that_a_user_accepts_are_said_once_with_their_address() -> None:
-    [line] = word_terms(["smollm2-135m", "gemma3-270m", "gemma3-270m", "/a/folder"])
+    [line] = format_terms(["smollm2-135m", "gemma3-270m", "gemma3-270m", "/a/folder"])
     assert CATALOGUE["gemma3-270m"].terms in line and line.startswith("gemma3-270m comes under the Gemma Terms of Use")
 
 

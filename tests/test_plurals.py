@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 
 SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
 
@@ -25,11 +25,11 @@ SOURCE = Path(__file__).parent.parent / "src" / "fewtune"
     ],
 )
 def test_a_noun_agrees_with_its_number(number: int, noun: str, words: str) -> None:
-    assert word_number(number, noun) == words
+    assert pluralise(number, noun) == words
 
 
 def test_a_number_agrees_as_it_is_written() -> None:
-    assert word_number(1.04, "point", ".1f") == "1.0 point" and word_number(3.0, "point", "g") == "3 points"
+    assert pluralise(1.04, "point", ".1f") == "1.0 point" and pluralise(3.0, "point", "g") == "3 points"
     assert choose_verb(1, "has", "have") == "has" and choose_verb(0, "has", "have") == "have"
 
 
@@ -37,4 +37,4 @@ def test_no_message_makes_a_plural_of_its_own() -> None:
     own = re.compile(r"""['"]s['"] if """)
     for path in SOURCE.rglob("*.py"):
         if path.name != "page.py":  # beside its template, which has its own way
-            assert not own.search(path.read_text(encoding="utf-8")), f"{path}: use word_number"
+            assert not own.search(path.read_text(encoding="utf-8")), f"{path}: use pluralise"

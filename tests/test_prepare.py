@@ -27,7 +27,7 @@ methods:
 {methods}
 shots: [8]
 precision: float32
-floors: false
+baselines: false
 """
 
 
@@ -252,11 +252,11 @@ def test_natural_draws_without_a_label_are_told_with_seeds_that_hold_all(
     told = re.search(r"with these all is there: data_seeds: (\[.*?\])", str(caught.value))
     assert told
     sound = json.loads(told[1])
-    assert len(sound) == 20 and not set(sound) & set(json.loads(f"[{word_list(str(caught.value))}]"))
+    assert len(sound) == 20 and not set(sound) & set(json.loads(f"[{format_list(str(caught.value))}]"))
     prepare_jobs(study.model_copy(update={"data_seeds": tuple(sound)}), None)
 
 
-def word_list(told: str) -> str:
+def format_list(told: str) -> str:
     """What stands in the first list of numbers."""
     found = re.search(r"data seeds \[(.*?)\]", told)
     assert found

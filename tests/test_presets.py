@@ -47,7 +47,7 @@ def test_a_preset_passes_the_check_on_tiny_models_and_real_rows(name: str, model
     reduced = ("evaluation={in_domain_rows: 20, out_of_domain_rows: 20}", "data_seeds=[0]", "max_tokens=100")
     study = load(name, f"models={folders}", *reduced)
     jobs, tasks = prepare_jobs(study, SHARED_DATA)
-    # Mosbach et al.'s patterns, three, three, two and one a task, multiply what has a pattern: two floors, two methods.
+    # Mosbach et al.'s patterns, three, three, two and one a task, multiply what has a pattern: two baselines, two more.
     spread = 5 * 2 * 4 * (3 + 3 + 2 + 1 - 4) if name == "mosbach2023" else 0
     assert len(jobs) == GRIDS[name] // 10 + spread
     for job in jobs:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import fewtune
 from fewtune.methods import METHODS
 from fewtune.report import published
 from fewtune.report.published import find_counterpart, load_published
@@ -123,4 +124,4 @@ def test_caveats_apply_where_they_should() -> None:
 def test_an_installed_package_brings_the_figures_along() -> None:
     build = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["tool"]["hatch"]["build"]
     (target,) = build["targets"]["wheel"]["force-include"].values()
-    assert published.FOLDERS[0] == Path(published.__file__).parent / Path(target).name
+    assert published.FOLDERS[0] == Path(fewtune.__file__).parent / Path(target).name

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fewtune.cli.run_display import word_look
+from fewtune.cli.run_display import format_race_look
 from fewtune.errors import RecordError, StudyError
 from fewtune.records import MOST_SPENT, Record, load_looks, load_planned, load_records
 from fewtune.report.results import StudyResult
@@ -57,7 +57,7 @@ def test_a_clear_race_ends_at_its_first_round(values: dict[str, object], tmp_pat
     executor = Scripted({"majority": 0.5, "a": 0.9, "b": 0.7})
     result, looks = race(values, tmp_path / "out", executor)
     assert [look.number for look in looks] == [1] and list_draws(executor) == {"majority": 3, "a": 3, "b": 3}
-    assert word_look(looks[0])[0].startswith("round 1 · feelings · ")
+    assert format_race_look(looks[0])[0].startswith("round 1 · feelings · ")
     decision = result.decision
     assert decision.settled and decision.choice is not None and decision.choice.name == "a"
     assert decision.question.level == pytest.approx(0.00917, abs=1e-5), "bounds: the first round's share of 5 %"

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.recommend import CostBudget, recommend
 from fewtune.analysis.study import read_folder
 from fewtune.api import run_study
-from fewtune.cli.run_display import word_look
+from fewtune.cli.run_display import format_race_look
 from fewtune.errors import RecordError
 from fewtune.records import (
     Record,
@@ -22,7 +22,7 @@ from fewtune.records import (
     load_looks,
     load_planned,
     load_records,
-    pack,
+    pack_study,
 )
 from fewtune.running.job import Job
 from fewtune.running.run_study import Looked, StudyEvent
@@ -40,7 +40,7 @@ def test_a_clear_race_ends_at_its_first_look(values: dict[str, object], tmp_path
     executor = Scripted({"majority": 0.5, "a": 0.9, "b": 0.7})
     result, looks = race(values, tmp_path / "out", executor)
     assert [(look.number, draws_at(look)) for look in looks] == [(1, 3)]
-    assert word_look(looks[0])[0].startswith("look 1 of 5, after 3 draws · ")
+    assert format_race_look(looks[0])[0].startswith("look 1 of 5, after 3 draws · ")
     assert len(executor.ran) == 9
     assert result.decision.choice is not None and result.decision.choice.name == "a"
     assert result.decision.question.level == pytest.approx(0.00917, abs=1e-5), "the first look's share of 5 %"
@@ -87,7 +87,7 @@ def test_a_method_that_was_stopped_may_be_used_where_those_above_it_are_beyond_a
     contents = read_folder(tmp_path / "out")
     boards = [group.board for group in result.analysis.groups]
     reader = AnswerReader(StudyPredictions(tmp_path / "out"))
-    limited = replace(contents.terms, budget=Budget(max_fit_seconds=50))
+    limited = replace(contents.terms, budget=CostBudget(max_fit_seconds=50))
     [found] = recommend(boards, contents.records, reader, limited)
     assert found.choice is not None and found.choice.name == "b"
     assert {each.name for each in found.contenders if each.excluded} == {"majority", "a"}
@@ -129,7 +129,7 @@ def test_a_race_run_again_with_a_larger_tolerance_is_told_as_it_was_decided(
 def test_a_packed_study_told_at_another_tolerance_keeps_it(values: dict[str, object], tmp_path: Path) -> None:
     fixed = {**values, "until": None, "data_seeds": [0, 1, 2]}
     race({**fixed, "within": 0.05}, tmp_path / "out", Scripted({"majority": 0.5, "a": 0.9, "b": 0.7}))
-    pack(tmp_path / "out")
+    pack_study(tmp_path / "out")
     result, _ = race({**fixed, "within": 0.25}, tmp_path / "out", Scripted({}))
     assert is_packed(tmp_path / "out") and result.decision.question.within == 0.25
     assert load_study(tmp_path / "out" / "study.yaml").within == 0.25

@@ -22,7 +22,7 @@ from fewtune.records import (
     load_predictions,
     load_record,
     load_records,
-    pack,
+    pack_study,
     predictions_path,
     record_path,
     write_planned,
@@ -56,7 +56,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "methods": ["majority", "tfidf"],
         "shots": [4],
         "data_seeds": [0, 1],
-        "floors": False,
+        "baselines": False,
     }
 
 
@@ -240,7 +240,7 @@ def test_packed_parts_and_parts_that_overlap_are_merged_too(
     parts: list[Path], whole: Path, values: dict[str, Any], tmp_path: Path
 ) -> None:
     run_study(values, tmp_path / "one", executor=InProcess(), shard=(1, PARTS))
-    pack(tmp_path / "one")
+    pack_study(tmp_path / "one")
     assert merge([tmp_path / "one", *parts], tmp_path / "out") == (4, [])
     assert merge([whole, parts[0]], tmp_path / "again") == (4, []), "one of them was run whole"
 

@@ -115,7 +115,7 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
             5,
             (
                 "unknown key 'shotz'. Did you mean 'shots'? Allowed: budget, data_seeds, equivalence, evaluation, "
-                "fit_seeds, floors, guarantee, max_tokens, methods, metrics, models, name, patterns, pool_rows, "
+                "fit_seeds, baselines, guarantee, max_tokens, methods, metrics, models, name, patterns, pool_rows, "
                 "precision, resources, sampling, shots, shots_per, tasks, tuning, until, within."
             ),
         ),

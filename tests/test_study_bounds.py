@@ -158,7 +158,18 @@ _JUNK = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS | st.text(max_size=3), inner, max_size=3),
     max_leaves=8,
 )
-_KEYS = ["name", "models", "tasks", "methods", "shots", "shots_per", "data_seeds", "fit_seeds", "evaluation", "floors"]
+_KEYS = [
+    "name",
+    "models",
+    "tasks",
+    "methods",
+    "shots",
+    "shots_per",
+    "data_seeds",
+    "fit_seeds",
+    "evaluation",
+    "baselines",
+]
 _KEYS += [
     "patterns",
     "tuning",

@@ -37,7 +37,7 @@ def values(tmp_path_factory: pytest.TempPathFactory, model_folders: dict[str, Pa
         "models": [str(model_folders["llama"])],
         "tasks": [{"own_files": {"train": str(folder / "rows.csv"), "as": "things", "patterns": [pattern]}}],
         "methods": [{"in_context": {"demonstrations": 2, "contexts": 1, "calibration": "none"}}],
-        "floors": False,
+        "baselines": False,
         "shots": [4, 8],
         "data_seeds": [0, 1],
         "max_tokens": 40,

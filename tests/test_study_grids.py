@@ -101,8 +101,8 @@ def grid(text: str, tuning: str = "{trials: 2}", others: str = "") -> dict[str, 
             grid("{rank: [1, 2]}", others=", in_context"),
             3,
             (
-                "in_context has no grid: under `tuning` every method but the floors chooses from 2 settings, or it is "
-                "compared untuned with tuned ones. Give it a grid, or run it in a study without tuning."
+                "in_context has no grid: under `tuning` every method but the baselines chooses from 2 settings, or "
+                "it is compared untuned with tuned ones. Give it a grid, or run it in a study without tuning."
             ),
         ),
         (

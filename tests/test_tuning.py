@@ -140,7 +140,7 @@ methods:
 tuning: {{trials: 2, folds: 2}}
 shots: [8]
 precision: float32
-floors: false
+baselines: false
 """
 
 
@@ -204,7 +204,7 @@ def test_folds_of_a_method_without_randomness_do_not_follow_the_studys_fit_seeds
     grid = "methods=[tfidf: {grid: {longest_phrase: [1, 2]}}, lora: {grid: {rank: [2, 4]}}]"
     axes = []
     for seeds in ("[0]", "[5]"):
-        changes = [grid, "tuning={trials: 2, folds: 2}", f"fit_seeds={seeds}", "data_seeds=[0]", "floors=false"]
+        changes = [grid, "tuning={trials: 2, folds: 2}", f"fit_seeds={seeds}", "data_seeds=[0]", "baselines=false"]
         jobs, tasks = prepare_jobs(load_study(study_file, changes), None)
         [task] = tasks.values()
         axes.append({job.trial.method.name: (job.trial_id, name_axes(job.trial, task)) for job in jobs})

@@ -29,7 +29,7 @@ shots: [4]
 data_seeds: [0, 1]
 evaluation: {{in_domain_rows: 16}}
 precision: float32
-floors: false
+baselines: false
 """
 METHODS = "majority, {in_context: {demonstrations: 2}}, {pattern: {epochs: 1}}"
 FROZEN = "majority, {in_context: {demonstrations: 2}}"

@@ -59,7 +59,7 @@ precision: float32
 patterns: default
 metrics: {feelings: accuracy}
 region: 0.02
-floors: false
+baselines: false
 """
 """A study with most keys there are; some of its values do not fit together, which is no matter."""
 

@@ -66,14 +66,14 @@ def judge_crash(outcome: Outcome) -> None:
         raise Caught("hang", str(outcome))
     found = next((text for text in CRASHES if text in outcome.output), None)
     if found is not None:
-        raise Caught("traceback", f"{' '.join(outcome.arguments)[:160]!r}: {word_crash(outcome.output, found)}")
+        raise Caught("traceback", f"{' '.join(outcome.arguments)[:160]!r}: {format_crash(outcome.output, found)}")
     if outcome.code not in EXIT_CODES:
         raise Caught("traceback", str(outcome))
     if outcome.code == 1 and not outcome.output.strip():
         raise Caught("traceback", f"{outcome}: no message")
 
 
-def word_crash(output: str, found: str) -> str:
+def format_crash(output: str, found: str) -> str:
     """Where in fewtune a crash began, and what it says."""
     lines = output[output.find(found) :].strip().splitlines()
     said = next((line for line in lines[1:] if line[:1].strip() and not line.startswith("Process ")), lines[0])

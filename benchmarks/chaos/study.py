@@ -35,7 +35,7 @@ shots: [4, 8]
 data_seeds: {{count: {draws}}}
 evaluation: {{in_domain_rows: 16}}
 precision: float32
-floors: false
+baselines: false
 {more}
 """
 RACE = "until: {most_draws: 5}\nwithin: 0.02"

@@ -11,7 +11,7 @@ there, and gains on the others what keeps the mean at zero; or all draws share t
 of them the two methods answer as in every other draw. Intervals and answers are those that fewtune gives. In the second
 table a leader is the best of so many methods that do not differ, and is compared with each of the others; or half of
 them are ten points below the others, and it is counted how many of these it is called better than. In the third it is
-compared with always answering the commonest label, which all methods equal, or which all are ten points above.
+compared with always answering the majority class, which all methods equal, or which all are ten points above.
 
 The fourth is of decisions among nine methods. In one half of its studies one is the best and all others are below it by
 the tolerance: there a bound is wrong where any method's is less than that. In the other half all are equal: there no

@@ -92,7 +92,7 @@ def measure_leaders(
 def measure_floors(
     methods: int, draws: int, deviations: tuple[float, float], groups: int, seed: int = 0
 ) -> dict[str, float]:
-    """Share of groups in which the leader is called better than the commonest label, which all methods equal.
+    """Share of groups in which the leader is called better than the majority class, which all methods equal.
 
     `told`: in other groups, where all are LOWER above it. Deviations are as in `measure_leaders`.
     """

@@ -39,7 +39,7 @@ def describe_study(size: Size) -> dict[str, Any]:
         "methods": [{name: special[name]} if name in special else name for name in size.study_methods],
         "shots": [size.study_shots],
         "data_seeds": list(range(size.study_draws)),
-        "floors": False,
+        "baselines": False,
         "evaluation": {
             "in_domain_rows": size.study_in_domain_rows,
             "out_of_domain_rows": size.study_out_of_domain_rows,

@@ -31,7 +31,7 @@ class Size:
     harness_trial_rows: int = 16
     """Rows on which the harness's batch sizes are tried before the fastest is timed."""
     study_methods: tuple[str, ...] = ("probe", "in_context", "vanilla", "pattern", "lora")
-    """Those of studies/seven-methods.yaml that use a model: its two floors without one cost nobody anything."""
+    """Those of studies/seven-methods.yaml that use a model: its two baselines without one cost nobody anything."""
     study_draws: int = 8
     study_draws_of_peer: int = 1
     """Draws whose trials the peer runs; the others are scaled from them."""

@@ -153,11 +153,11 @@ def measure_cells(
             return len(waiting) - done
         record = make(cell, files[cell.file])
         keep_cell(cell, record, results)
-        print(word_record(record), flush=True)
+        print(format_record(record), flush=True)
     return 0
 
 
-def word_record(record: Record) -> str:
+def format_record(record: Record) -> str:
     """A cell in a line."""
     place = f"{record['file']} {record['rows']} rows, sample {record['sample']}, {record['contender']}"
     if record["ended"] != "done":

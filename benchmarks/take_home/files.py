@@ -128,7 +128,7 @@ def skew(rows: Sequence[Row], label: str, one_in: int) -> list[Row]:
 
 
 def count_majority(rows: Sequence[Row]) -> float:
-    """The share of the commonest label."""
+    """The share of the majority class."""
     return max(Counter(row.label for row in rows).values()) / len(rows)
 
 

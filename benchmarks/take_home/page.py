@@ -74,7 +74,7 @@ def write_ranks(records: Sequence[Record]) -> str:
     rows = [
         [
             CONTENDERS[name].title,
-            *(_word_mean(found[name], "{:.2f}") for found in by_figure.values()),
+            *(_format_mean(found[name], "{:.2f}") for found in by_figure.values()),
             _count_models(placed, name),
         ]
         for name in sorted(names, key=lambda name: by_figure["accuracy"][name].mean)
@@ -93,8 +93,8 @@ def write_scores(records: Sequence[Record]) -> str:
     for file, size in _list_sizes(placed):
         own = [each for place, each in placed.items() if place[:2] == (file, size)]
         majority = fmean(next(iter(each.values()))["majority"] for each in own)
-        rows.append([file, str(size), f"{majority:.3f}", *(_word_scores(own, name) for name in names)])
-    return write_markdown(("file", "rows", "commonest label", *(CONTENDERS[name].title for name in names)), rows)
+        rows.append([file, str(size), f"{majority:.3f}", *(_format_scores(own, name) for name in names)])
+    return write_markdown(("file", "rows", "majority class", *(CONTENDERS[name].title for name in names)), rows)
 
 
 def write_differences(records: Sequence[Record]) -> str:
@@ -104,7 +104,11 @@ def write_differences(records: Sequence[Record]) -> str:
     rows = [
         [
             CONTENDERS[peer].title,
-            *(_word_mean(subtract(placed, name, peer, figure), "{:+.1f}", 100) for name in ours for figure in COMPARED),
+            *(
+                _format_mean(subtract(placed, name, peer, figure), "{:+.1f}", 100)
+                for name in ours
+                for figure in COMPARED
+            ),
         ]
         for peer in find_contenders("peers")
         if _is_tried(placed, peer)
@@ -139,7 +143,7 @@ def write_stated(records: Sequence[Record]) -> str:
             kept = hold_stated(placed, ours, figure)
             if kept.cells:
                 share = f"{100 * kept.covered / kept.cells:.0f} % of {kept.cells}"
-                error = _word_mean(kept.error, "{:+.1f}", 100)
+                error = _format_mean(kept.error, "{:+.1f}", 100)
                 rows.append([CONTENDERS[ours].title, WORDS[figure], share, error])
     heads = ("card", "of", "intervals that hold the score on test rows", "stated less realised, points")
     return write_markdown(heads, rows)
@@ -155,8 +159,8 @@ def write_hindsight(records: Sequence[Record]) -> str:
             rows.append(
                 [
                     CONTENDERS[ours].title,
-                    _word_mean(realised, "{:+.1f}", 100),
-                    _word_mean(stated, "{:.1f}", 100),
+                    _format_mean(realised, "{:+.1f}", 100),
+                    _format_mean(stated, "{:.1f}", 100),
                     f"{stated.mean / realised.mean:.2f}" if stated.files and realised.mean > 0 else DASH,
                 ]
             )
@@ -178,9 +182,9 @@ def write_costs(records: Sequence[Record]) -> str:
                 [
                     contender.title,
                     str(len(own)),
-                    _word_range([record["seconds"] for record in own], "{:.0f}"),
-                    _word_range([record["peak_bytes"] / 2**30 for record in own], "{:.1f}"),
-                    _word_range([1000 * record["latency_seconds"] for record in own], "{:.1f}"),
+                    _format_range([record["seconds"] for record in own], "{:.0f}"),
+                    _format_range([record["peak_bytes"] / 2**30 for record in own], "{:.1f}"),
+                    _format_range([1000 * record["latency_seconds"] for record in own], "{:.1f}"),
                 ]
             )
     return write_markdown(
@@ -290,7 +294,7 @@ def _count_models(placed: Mapping[Place, Mapping[str, Record]], name: str) -> st
     return f"{sum(has_model(own, name) for own in run)} of {len(run)}"
 
 
-def _word_scores(own: Sequence[Mapping[str, Record]], name: str) -> str:
+def _format_scores(own: Sequence[Mapping[str, Record]], name: str) -> str:
     scores = [read_figure(each[name], "accuracy") for each in own if name in each]
     known = [score for score in scores if score is not None]
     if not scores:
@@ -298,7 +302,7 @@ def _word_scores(own: Sequence[Mapping[str, Record]], name: str) -> str:
     return f"{fmean(known):.3f}" if len(known) == len(scores) else DASH
 
 
-def _word_mean(found: Mean, form: str, times: float = 1.0) -> str:
+def _format_mean(found: Mean, form: str, times: float = 1.0) -> str:
     if not found.files:
         return DASH
     mean = form.format(times * found.mean)
@@ -307,5 +311,5 @@ def _word_mean(found: Mean, form: str, times: float = 1.0) -> str:
     return f"{mean} [{form.format(times * found.low)}, {form.format(times * found.high)}]"
 
 
-def _word_range(figures: Sequence[float], form: str) -> str:
+def _format_range(figures: Sequence[float], form: str) -> str:
     return f"{form.format(median(figures))} ({form.format(min(figures))} to {form.format(max(figures))})"

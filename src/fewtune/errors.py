@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 MOST_NAMES = 30
 """Names that a message lists, before it counts the rest."""
@@ -78,7 +78,7 @@ class StudyError(FewtuneError):
         self.source = source
         self.faults = tuple(faults)
         count = len(self.faults)
-        lines = [f"{source}: {word_number(count, 'fault')}"]
+        lines = [f"{source}: {pluralise(count, 'fault')}"]
         for fault in self.faults[:MOST_FAULTS]:
             place = f"line {fault.line}: " if fault.line is not None else ""
             lines.append(f"  {place}{fault.message}")
@@ -96,7 +96,7 @@ class TrialFailure(Exception):  # noqa: N818 - it is recorded as a failure, not 
 
 
 def name_choices(given: str, allowed: Iterable[str], what: str) -> str:
-    """Word the refusal of an unknown name: what was given, the nearest allowed name, the allowed names."""
+    """Format the refusal of an unknown name: what was given, the nearest allowed name, the allowed names."""
     names = sorted(allowed)
     near = find_near(given, names)
     hint = f" Did you mean {near!r}?" if near is not None else ""
@@ -126,6 +126,6 @@ def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
     return cut.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def word_install(extra: str) -> str:
+def format_install(extra: str) -> str:
     """How one of fewtune's extras is installed."""
     return f"pip install 'fewtune[{extra}]' (from a clone: pip install '.[{extra}]')"

@@ -8,8 +8,8 @@ from __future__ import annotations
 _HISSING = ("s", "x", "z", "ch", "sh")
 
 
-def word_number(number: float, noun: str, form: str = "") -> str:
-    """Word a number of things: '1 trial', '3 trials', '2 test rows'; `form` is how the number is written ('.1f')."""
+def pluralise(number: float, noun: str, form: str = "") -> str:
+    """Format a number of things: '1 trial', '3 trials', '2 test rows'; `form` is how the number is written ('.1f')."""
     shown = format(number, form)
     return f"{shown} {noun if float(shown.replace(',', '')) == 1 else form_plural(noun)}"
 

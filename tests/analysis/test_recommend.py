@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fewtune.analysis.decision import Decision
-from fewtune.analysis.recommend import Budget, Terms, recommend, weigh_test_sets
+from fewtune.analysis.recommend import CostBudget, DecisionTerms, recommend, weigh_test_sets
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import Look, LookHistory, load_records, write_record
 from study_maker import make_study
@@ -19,7 +19,7 @@ from study_maker import make_study
 def advise(out: Path, within: float = 0.03, **budget: Any) -> Decision:
     study = analyse_folder(out)
     boards = [group.board for group in study.groups]
-    [found] = recommend(boards, study.records, study.reader, Terms(within, Budget(**budget)))
+    [found] = recommend(boards, study.records, study.reader, DecisionTerms(within, CostBudget(**budget)))
     return found
 
 
@@ -30,7 +30,7 @@ def chosen(found: Decision) -> str | None:
 def by_bound(out: Path, within: float = 0.03, **budget: Any) -> Decision:
     study = analyse_folder(out)
     boards = [group.board for group in study.groups]
-    terms = Terms(within, Budget(**budget), guarantee="bound")
+    terms = DecisionTerms(within, CostBudget(**budget), guarantee="bound")
     [found] = recommend(boards, study.records, study.reader, terms)
     return found
 
@@ -157,12 +157,12 @@ def test_what_a_race_stopped_in_domain_is_not_said_to_be_worse_by_other_weights(
     make_study(tmp_path, {"lora": [0.8, 0.8]}, out_of_domain={"yelp": 0.0})
     why = "not the best, pattern is above it"
     look = Look(task="sentiment", shots=16, draws=3, methods=2, level=0.04, stopped={"lora": why})
-    terms = Terms(looks=LookHistory(plan=(3,), looks=(look,)), seeds=(0, 1, 2), guarantee="bound")
+    terms = DecisionTerms(looks=LookHistory(plan=(3,), looks=(look,)), seeds=(0, 1, 2), guarantee="bound")
     study = analyse_folder(tmp_path)
     boards = [group.board for group in study.groups]
 
     def tell(**budget: Any) -> str | None:
-        [found] = recommend(boards, study.records, study.reader, replace(terms, budget=Budget(**budget)))
+        [found] = recommend(boards, study.records, study.reader, replace(terms, budget=CostBudget(**budget)))
         return excluded(found)["lora"]
 
     assert tell() == why

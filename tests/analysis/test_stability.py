@@ -71,7 +71,7 @@ def test_rows_that_draws_share_count_once_in_a_scores_interval(tmp_path: Path) -
 
 
 def test_a_score_and_its_difference_from_nothing_have_one_interval(tmp_path: Path) -> None:
-    """Always answering the commonest label has a Matthews correlation of 0."""
+    """Always answering the majority class has a Matthews correlation of 0."""
     group = score_shared_rows(tmp_path, "mcc")
     bounds, floor = group.stability["pattern"].bounds["in_domain"], group.verdict.against_majority
     assert floor is not None and floor.low is not None and bounds.low is not None

@@ -83,7 +83,13 @@ def test_the_same_race_run_again_takes_its_looks_anew(raced: Path, tmp_path: Pat
 def test_what_runs_without_a_race_where_its_looks_are_gone_is_refused(raced: Path, tmp_path: Path) -> None:
     out = shutil.copytree(raced, tmp_path / "out")
     lose_looks(out, "file")
-    fixed = {**write_study(raced.parent), "until": None, "within": 0.0005, "data_seeds": {"count": 8}, "floors": False}
+    fixed = {
+        **write_study(raced.parent),
+        "until": None,
+        "within": 0.0005,
+        "data_seeds": {"count": 8},
+        "baselines": False,
+    }
     with pytest.raises(RecordError, match=r"looks\.json: gone, and a race stopped trials there"):
         race(fixed, out, Scripted({}))
     assert not (out / "looks.json").exists()

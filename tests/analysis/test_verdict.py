@@ -13,7 +13,7 @@ from fewtune.analysis.study import analyse_folder
 from fewtune.analysis.verdict import GroupVerdict, find_lead, judge_leads
 from fewtune.errors import RecordError
 from fewtune.records import load_predictions, load_records, write_record
-from fewtune.report.wording import list_comparisons, word_leader
+from fewtune.report.wording import format_leader, list_comparisons
 from study_maker import make_study
 
 
@@ -22,7 +22,7 @@ def judge(out: Path) -> list[GroupVerdict]:
 
 
 def say(verdict: GroupVerdict) -> str:
-    return "; ".join([word_leader(verdict), *list_comparisons(verdict)])
+    return "; ".join([format_leader(verdict), *list_comparisons(verdict)])
 
 
 def test_a_group_of_which_no_trial_was_looked_at_has_no_leader(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ tasks:
 methods: {methods}
 shots: [8]
 data_seeds: [0]
-floors: false
+baselines: false
 pool_rows: 4
 precision: float32
 """

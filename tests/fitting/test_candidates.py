@@ -10,7 +10,7 @@ from fewtune.errors import FewtuneError
 from fewtune.fitting import candidates as module
 from fewtune.fitting.candidates import Portfolio, count_bytes, list_candidates
 from fewtune.fitting.prior import Prior
-from fewtune.fitting.terms import Limits
+from fewtune.fitting.terms import ModelLimits
 from fewtune.models import has_native_bfloat16
 from fewtune.running.fit_rows import make_task
 from fewtune.tasks.base import Task
@@ -147,9 +147,9 @@ def test_models_whose_weights_take_more_than_they_may_are_left_out_with_their_si
     in_float32 = sum(path.stat().st_size for path in Path(encoder).glob("*.safetensors"))
     assert sizes[encoder] == pytest.approx(in_float32 * (0.5 if has_native_bfloat16() else 1.0), rel=0.05)
     least, most = sorted(sizes, key=lambda name: sizes[name])
-    found = list_candidates(rows, [encoder, decoder], limits=Limits(model_bytes=sizes[least]))
+    found = list_candidates(rows, [encoder, decoder], limits=ModelLimits(model_bytes=sizes[least]))
     assert {each.model for each in found.candidates} == {None, least}
     [left_out] = found.left_out
     assert left_out.name == most and left_out.reason.startswith("its weights take ")
     with pytest.raises(FewtuneError, match=r"its weights take .*, above 1 B"):
-        list_candidates(rows, [encoder, decoder], limits=Limits(model_bytes=1))
+        list_candidates(rows, [encoder, decoder], limits=ModelLimits(model_bytes=1))

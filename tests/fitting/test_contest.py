@@ -21,7 +21,7 @@ from fewtune.fitting.clock import Clock
 from fewtune.fitting.contest import Contest
 from fewtune.fitting.events import Dropped, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
-from fewtune.fitting.terms import ANYTHING, Limits, Terms
+from fewtune.fitting.terms import ANYTHING, ModelLimits, Terms
 from fewtune.predictors.predictor import Predictor
 from fewtune.running.fit_rows import OnStep, make_task
 from fewtune.tasks.base import Example
@@ -73,7 +73,7 @@ def hold(
     budget: float | None = None,
     work: WorkFolder | None = None,
     wrap: Callable[[Fits], Any] = lambda fits: fits,
-    limits: Limits = ANYTHING,
+    limits: ModelLimits = ANYTHING,
     longer: Mapping[str, Mapping[int, Mapping[str, Any]]] = {},
 ) -> tuple[Contest, Fits, list[Any]]:
     watch = Watch()
@@ -171,7 +171,7 @@ def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fol
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shares, seconds = {"tfidf": 0.7, "lora": 0.9, "pattern": 0.95}, {"tfidf": 1, "lora": 20, "pattern": 60}
-    held, fits, events = hold(monkeypatch, shares, seconds, limits=Limits(fit_seconds=40))
+    held, fits, events = hold(monkeypatch, shares, seconds, limits=ModelLimits(fit_seconds=40))
     [dropped] = [event.left_out for event in events if isinstance(event, Dropped)]
     assert (
         dropped.name == "pattern"
@@ -195,7 +195,7 @@ def test_what_takes_longer_than_the_saved_model_may_is_left_out_at_its_first_fol
 
         return fit
 
-    held, fits, events = hold(monkeypatch, shares, seconds, wrap=answer_slowly, limits=Limits(row_seconds=0.05))
+    held, fits, events = hold(monkeypatch, shares, seconds, wrap=answer_slowly, limits=ModelLimits(row_seconds=0.05))
     [dropped] = [event.left_out for event in events if isinstance(event, Dropped)]
     assert (dropped.name, dropped.reason) == ("lora", "it takes 500 ms a row, above 50 ms.")
     assert fits.fitted.count("lora") == 1 and held.stand().best.name == "pattern"
@@ -492,6 +492,6 @@ def test_where_the_best_bet_is_better_the_longer_it_trains_no_other_takes_that_t
 
 
 def test_a_last_fit_is_no_longer_than_the_saved_model_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits, longer = Limits(fit_seconds=50), {"contrastive": {2: {"most_pairs": 256}, 4: {"most_pairs": 512}}}
+    limits, longer = ModelLimits(fit_seconds=50), {"contrastive": {2: {"most_pairs": 256}, 4: {"most_pairs": 512}}}
     held, *_ = hold(monkeypatch, {"contrastive": 0.9}, {"contrastive": 20}, longer=longer, limits=limits)
     assert held.choose_length(held.find("contrastive"), 1000) == 2

@@ -22,9 +22,9 @@ from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, Fold
 from fewtune.fitting.fold_answers import WorkFolder
 from fewtune.fitting.model import FittedFile, make_model
 from fewtune.fitting.stacking import Stack, propose_stack
-from fewtune.fitting.terms import Limits, Terms
+from fewtune.fitting.terms import ModelLimits, Terms
 from fewtune.predictors.predictor import Predictor
-from fewtune.report.model_choice import word_choice
+from fewtune.report.model_choice import format_kept_choice
 from fewtune.running.fit_rows import make_task
 from fewtune.tasks.base import Task
 from tiny_models import BAD, GOOD, SUBJECTS
@@ -59,7 +59,7 @@ def load_again(fitted: FittedFile, folder: Path) -> str:
 def test_a_stack_that_is_chosen_is_fitted_saved_and_told(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def praise(contest: Contest, left: float, limits: Limits) -> Stack:
+    def praise(contest: Contest, left: float, limits: ModelLimits) -> Stack:
         """The stack that there is, as if it had answered all rows right and at once."""
         stack = propose_stack(contest, left, limits)
         assert stack is not None and len(stack.weights) == 2
@@ -81,7 +81,7 @@ def test_a_stack_that_is_chosen_is_fitted_saved_and_told(
     card = load_again(fitted, tmp_path / "model")
     assert "It pools the answers of 2 models, by weights: " in card and "stack of " in card
     monkeypatch.undo()
-    fitted = fit(make_rows(), TFIDF, encoder, limits=Limits(model_bytes=1))
+    fitted = fit(make_rows(), TFIDF, encoder, limits=ModelLimits(model_bytes=1))
     assert fitted.choice is not None and len(fitted.choice.members) == 1, "together they take more than they may"
 
 
@@ -92,7 +92,7 @@ def test_a_budget_too_small_for_anything_gives_the_first_candidates_model_and_sa
     fitted = fit(make_rows(), TFIDF, llama, seconds=1e-3)
     choice = fitted.predictor.origin["choice"]
     assert [each["name"] for each in choice["candidates"]] == ["tfidf"] and len(fitted.judged) == 7
-    assert "by 7 of 28 rows in 4 folds" in word_choice(choice)
+    assert "by 7 of 28 rows in 4 folds" in format_kept_choice(choice)
     assert "Each of the 7 rows was answered by a model fitted without it." in load_again(fitted, tmp_path / "model")
 
 
@@ -181,7 +181,7 @@ def test_the_only_row_of_a_label_is_fitted_on_and_in_no_sentence_judged(tmp_path
     fitted = fit(make_rows([("what is this", "odd")]), TFIDF)
     assert fitted.predictor.labels == ("bad", "good", "odd") and fitted.predictor.origin["rows"] == 29
     assert len(fitted.judged) == 28 and 28 not in fitted.judged
-    assert "by 28 rows in 4 folds" in word_choice(fitted.predictor.origin["choice"])
+    assert "by 28 rows in 4 folds" in format_kept_choice(fitted.predictor.origin["choice"])
     load_again(fitted, tmp_path / "model")
 
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from fewtune.fitting import panel as module
-from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
+from fewtune.fitting.candidates import Candidate, CandidateLeftOut, Portfolio
 from fewtune.fitting.events import Begun, Dropped, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.panel import FitPanel
 from fewtune.fitting.prior import FLAT
@@ -57,7 +57,7 @@ def test_piped_each_stage_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     begin(panel)
     for fold in (1, 2, 3, 4):
         answer(panel, "tfidf", fold)
-    panel.hear(Dropped(LeftOut(LONG.name, "one fit on all rows takes about 9 min: more than is left.")))
+    panel.hear(Dropped(CandidateLeftOut(LONG.name, "one fit on all rows takes about 9 min: more than is left.")))
     panel.hear(LastFitBegun("tfidf", 60, 0.1))
     assert console.export_text().splitlines() == [
         f"Trying 2 candidates on 60 rows in 4 folds, in 300 s at most: tfidf, {LONG.name}.",

@@ -16,15 +16,15 @@ from fewtune.fitting.languages import Language, find_languages
 from fewtune.fitting.row_look import (
     COLUMNS,
     ModelFacts,
-    Reading,
+    ModelReading,
     RowLook,
+    format_row_look,
     look_at_rows,
     read_model_facts,
-    word_look,
 )
 from fewtune.models import is_english
 from fewtune.system.terminal import make_safe
-from fewtune.tasks.base import LeftOut, Task
+from fewtune.tasks.base import RowsLeftOut, Task
 from own_rows import read
 
 GERMAN = (
@@ -49,10 +49,10 @@ def skewed(tmp_path: Path) -> Task:
 def test_a_look_counts_what_a_file_holds_and_what_is_left_out_of_it(skewed: Task) -> None:
     look = look_at_rows(skewed)
     assert (look.rows, look.labels) == (10, (("common", 6), ("rare", 3), ("once", 1)))
-    assert look.left_out == LeftOut(unfilled=1, repeated=3, contradictory=2, tested=1)
+    assert look.left_out == RowsLeftOut(unfilled=1, repeated=3, contradictory=2, tested=1)
     assert (look.unit, look.median_length, look.longest) == ("word", 3.5, 8)
     assert (look.single, look.rare, look.majority_share) == (("once",), ("rare",), 0.6)
-    assert word_look(replace(look, languages=())) == [
+    assert format_row_look(replace(look, languages=())) == [
         "10 rows, 3 labels: common 6, rare 3, once 1.",
         "Median 4 words, longest 8.",
         "Rows left out: 3 repeated, 2 contradictory, 1 among the test rows, 1 unfilled.",
@@ -68,9 +68,9 @@ def test_rows_that_a_model_cuts_are_counted(skewed: Task) -> None:
     short, long = (ModelFacts(name, most, count, True) for name, most in (("short", 4), ("long", 8)))  # type: ignore[arg-type]
     look = look_at_rows(skewed, [long, short])
     assert [(each.longer, each.looked) for each in look.readings] == [(0, 10), (4, 10)]
-    assert "longest 8; short cuts 4 rows at 4 tokens." in word_look(look)[1]
-    many = replace(look, rows=2000, readings=(Reading("short", 4, 125, 500, True),))
-    assert "short cuts about 25 % at 4 tokens." in word_look(many)[1]
+    assert "longest 8; short cuts 4 rows at 4 tokens." in format_row_look(look)[1]
+    many = replace(look, rows=2000, readings=(ModelReading("short", 4, 125, 500, True),))
+    assert "short cuts about 25 % at 4 tokens." in format_row_look(many)[1]
 
 
 def test_a_models_tokens_are_counted_as_it_reads_them(model_folders: dict[str, Path]) -> None:
@@ -89,9 +89,9 @@ counts = st.integers(0, 99_999)
 languages = st.lists(st.sampled_from(["en", "de", "fr", "eo", "zh"]), max_size=4, unique=True)
 
 
-@given(labels=labels, left_out=st.builds(LeftOut, counts, counts, counts, counts), codes=languages, name=st.text())
+@given(labels=labels, left_out=st.builds(RowsLeftOut, counts, counts, counts, counts), codes=languages, name=st.text())
 def test_a_look_is_worded_in_six_lines_that_a_terminal_holds(
-    labels: list[tuple[str, int]], left_out: LeftOut, codes: list[str], name: str
+    labels: list[tuple[str, int]], left_out: RowsLeftOut, codes: list[str], name: str
 ) -> None:
     ordered = tuple(sorted(labels, key=lambda each: -each[1]))
     look = RowLook(
@@ -101,10 +101,10 @@ def test_a_look_is_worded_in_six_lines_that_a_terminal_holds(
         median_length=12.5,
         longest=12_345,
         languages=tuple(Language(code, 1 / len(codes)) for code in codes),
-        readings=tuple(Reading(f"{name}{i}", 512, 20 * i, 500, True) for i in range(4)),
+        readings=tuple(ModelReading(f"{name}{i}", 512, 20 * i, 500, True) for i in range(4)),
         left_out=left_out,
     )
-    lines = word_look(look)
+    lines = format_row_look(look)
     assert len(lines) <= 6
     for line in lines:
         assert cell_len(line) <= COLUMNS and "\n" not in line and make_safe(line) == line, line
@@ -120,18 +120,22 @@ def test_other_languages_than_a_models_are_told() -> None:
     assert find_languages(brief[:1]) == () and find_languages(brief) == (Language("en", 1.0),), (
         "together they are clear"
     )
-    look = RowLook(5, (("a", 3), ("b", 2)), "word", 9, 12, mixed, (Reading("minilm-l6", 256, 0, 5, True),), LeftOut())
-    assert word_look(look)[2] == "In German (80 %) and French (20 %); minilm-l6 mostly knows English: expect less."
-    assert word_look(replace(look, readings=(Reading("gemma3-270m", 512, 0, 5, False),)))[2] == (
+    look = RowLook(
+        5, (("a", 3), ("b", 2)), "word", 9, 12, mixed, (ModelReading("minilm-l6", 256, 0, 5, True),), RowsLeftOut()
+    )
+    assert (
+        format_row_look(look)[2] == "In German (80 %) and French (20 %); minilm-l6 mostly knows English: expect less."
+    )
+    assert format_row_look(replace(look, readings=(ModelReading("gemma3-270m", 512, 0, 5, False),)))[2] == (
         "In German (80 %) and French (20 %)."
     )
-    assert word_look(replace(look, languages=(Language("en", 1.0),)))[2] == "In English."
+    assert format_row_look(replace(look, languages=(Language("en", 1.0),)))[2] == "In English."
 
 
 def test_without_the_library_nothing_is_said_of_languages(monkeypatch: pytest.MonkeyPatch, skewed: Task) -> None:
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     assert find_languages(GERMAN) == ()
-    assert not any(line.startswith("In ") for line in word_look(look_at_rows(skewed)))
+    assert not any(line.startswith("In ") for line in format_row_look(look_at_rows(skewed)))
 
 
 def test_the_catalogue_says_which_models_mostly_know_english() -> None:

@@ -20,7 +20,7 @@ from fewtune.analysis.answers import read_answers
 from fewtune.analysis.decision import Contender, Question, decide_scored
 from fewtune.analysis.leaderboard import draw_of
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.recommend import Terms, recommend
+from fewtune.analysis.recommend import DecisionTerms, recommend
 from fewtune.analysis.study import analyse_folder
 from fewtune.inference.answers import DrawKey
 from fewtune.inference.scores import MethodScores, score_methods
@@ -232,7 +232,7 @@ def test_scores_are_those_that_records_have(cell: str) -> None:
 def test_a_studys_recommendation_is_that_of_the_rule(study: str, within: float) -> None:
     analysed = analyse_folder(RESULTS / study)
     boards = [group.board for group in analysed.groups]
-    for found in recommend(boards, analysed.records, analysed.reader, Terms(within)):
+    for found in recommend(boards, analysed.records, analysed.reader, DecisionTerms(within)):
         _, scored = read_cell(study, found.question.task, found.question.shots)
         assert {each.name for each in found.compared} == set(scored)
         able = {each.name: each.seconds or 0.0 for each in found.contenders if each.excluded is None}

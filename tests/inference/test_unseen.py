@@ -12,8 +12,8 @@ from fewtune.inference.unseen import (
     RowsWeighed,
     SetWeight,
     look_at_pair,
-    look_at_rows,
     look_at_score,
+    measure_row_weight,
     reach_unseen,
     weigh_rows,
 )
@@ -25,7 +25,7 @@ def answer(gold: list[int], *predicted: list[int], labels: int = 2) -> DrawAnswe
 
 
 def test_of_an_accuracy_a_row_adds_its_share() -> None:
-    tested = look_at_rows(answer([0, 1, 0, 1], [0, 0, 0, 0]), "accuracy").weigh(0.5)
+    tested = measure_row_weight(answer([0, 1, 0, 1], [0, 0, 0, 0]), "accuracy").weigh(0.5)
     assert look_at_pair(tested, tested).weight == look_at_score(tested).weight == pytest.approx(0.5 / 4)
     # The rule of three: 3.0 of a hundred rows at 5 %.
     assert reach_unseen([SetWeight(1 / 100, 0.0)], 0.05) == pytest.approx(0.02996, abs=1e-5)
@@ -35,7 +35,7 @@ def test_of_an_accuracy_a_row_adds_its_share() -> None:
 def test_a_correlation_moves_most_by_the_first_row_that_differs() -> None:
     """All 600 rows are called common; one of the 180 others called rightly alone has sqrt(.7 / .3 / 599)."""
     gold = [0] * 420 + [1] * 180
-    tested = look_at_rows(answer(gold, [0] * 600), "mcc")
+    tested = measure_row_weight(answer(gold, [0] * 600), "mcc")
     found = look_at_pair(tested, tested)
     assert tested.constant and found.weight == pytest.approx(math.sqrt(420 / 180 / 599))
     # What happens to .4 % of rows is seen on none of 600 with a chance of 9 %, and has an MCC of 9.7 points.
@@ -45,7 +45,9 @@ def test_a_correlation_moves_most_by_the_first_row_that_differs() -> None:
 
 def test_a_macro_f1_moves_by_its_rarest_label() -> None:
     # Two of label 2, none found: one found is an F1 of 2 / 3 for it, and 20 / 21 for label 0 where 20 / 22 stood.
-    found = look_at_rows(answer([0] * 10 + [1] * 10 + [2] * 2, [0] * 10 + [1] * 10 + [0] * 2, labels=3), "macro_f1")
+    found = measure_row_weight(
+        answer([0] * 10 + [1] * 10 + [2] * 2, [0] * 10 + [1] * 10 + [0] * 2, labels=3), "macro_f1"
+    )
     assert look_at_pair(found, found).weight == pytest.approx((2 / 3 + 20 / 21 - 20 / 22) / 3)
 
 
@@ -53,12 +55,12 @@ def test_of_a_label_that_shows_how_methods_differ_nothing_is_hidden() -> None:
     """Label 1 has eight rows, of which three are answered in another way, and label 0 none of fifty."""
     gold = [0] * 50 + [1] * 8
     right, other, hardly = (gold[:50] + [0] * wrong + [1] * (8 - wrong) for wrong in (0, 3, 2))
-    first, second, third = (look_at_rows(answer(gold, said), "macro_f1") for said in (right, other, hardly))
+    first, second, third = (measure_row_weight(answer(gold, said), "macro_f1") for said in (right, other, hardly))
     assert look_at_pair(first, third).weight == max(first.weights[1], third.weights[1]) > 0.03
     assert look_at_pair(first, second).weight == max(first.weights[0], second.weights[0]) < 0.06
     assert look_at_score(second).weight == second.weights[0]
     assert look_at_score(third).weight == third.weights.max()
-    seeds = look_at_rows(answer(gold, right, other), "macro_f1")
+    seeds = measure_row_weight(answer(gold, right, other), "macro_f1")
     assert look_at_pair(seeds, seeds).weight == seeds.weights[0], "fit seeds that differ show it too"
 
 
@@ -76,7 +78,7 @@ def test_no_row_answered_otherwise_changes_a_score_by_more(metric: str, labels: 
                 moved = predicted.copy()
                 moved[place] = other
                 most = max(most, abs(float(score(count_answers(gold, moved, labels))) - now))
-        found = look_at_rows(answer(gold.tolist(), predicted.tolist(), labels=labels), metric)
+        found = measure_row_weight(answer(gold.tolist(), predicted.tolist(), labels=labels), metric)
         weight = float(found.weights.max())
         assert weight >= most - 1e-12
         assert metric == "accuracy" or weight == pytest.approx(most)
@@ -84,18 +86,18 @@ def test_no_row_answered_otherwise_changes_a_score_by_more(metric: str, labels: 
 
 def test_one_that_always_says_the_same_is_taken_at_its_word_beside_one_that_does_not() -> None:
     gold = [0] * 42 + [1] * 18
-    constant = look_at_rows(answer(gold, [0] * 60), "mcc")
-    varied = look_at_rows(answer(gold, [0] * 41 + [1] * 19), "mcc")
+    constant = measure_row_weight(answer(gold, [0] * 60), "mcc")
+    varied = measure_row_weight(answer(gold, [0] * 41 + [1] * 19), "mcc")
     assert look_at_pair(constant, varied).weight == look_at_pair(varied, constant).weight == varied.weights.max()
     assert varied.weights.max() < look_at_pair(constant, constant).weight == constant.weights.max()
 
 
 def test_a_difference_that_is_one_on_all_rows_of_a_label_shows_nothing_of_how_often_it_comes() -> None:
     gold = [0] * 70 + [1] * 30
-    always = [look_at_rows(answer(gold, [said] * 100), "mcc") for said in (0, 1)]
+    always = [measure_row_weight(answer(gold, [said] * 100), "mcc") for said in (0, 1)]
     assert look_at_pair(*always).weight == pytest.approx(math.sqrt(70 / 30 / 99)), "two that collapsed, either way"
     gold = [0] * 94 + [1] * 6
-    leader, constant = (look_at_rows(answer(gold, said), "macro_f1") for said in ([0] * 91 + [1] * 9, [0] * 100))
+    leader, constant = (measure_row_weight(answer(gold, said), "macro_f1") for said in ([0] * 91 + [1] * 9, [0] * 100))
     assert look_at_pair(leader, constant).weight == look_at_score(leader).weight == leader.weights[1]
 
 
@@ -103,7 +105,7 @@ def test_a_label_that_is_said_for_the_first_time_counts_among_all() -> None:
     """Label 3 stands in other draws alone: a row of label 2 that is given it adds a label without any right answer."""
     gold = [0] * 50 + [1] * 50 + [2] * 20
     said = [0] * 46 + [1] * 50 + [0] * 4 + [0] * 20
-    found = look_at_rows(answer(gold, said, labels=4), "macro_f1")
+    found = measure_row_weight(answer(gold, said, labels=4), "macro_f1")
     now, moved = (
         float(SCORES["macro_f1"](count_answers(np.array(gold), np.array(s), 4))) for s in (said, [*said[:-1], 3])
     )

@@ -30,7 +30,7 @@ from fewtune.predictors.temperature import normalise
 from fewtune.prompts.calibration import RANDOM_TEXTS, write_random_texts
 from fewtune.prompts.demonstrations import choose_demonstrations, count_fitting, write_context
 from fewtune.prompts.tokens import Encoder
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.server import Address, Saved, serve_model
 from fewtune.tasks.base import Draw, Example, Task
 from plain_prompts import PlainReader, write_shown
@@ -358,7 +358,7 @@ def test_answers_that_depend_on_other_rows_are_neither_exported_nor_served(
     with pytest.raises(PredictorError, match=r"here each row is answered alone\. Fit it with another calibration"):
         export_model(tmp_path / "model", tmp_path / "exported", ExportOptions())
     with pytest.raises(PredictorError, match="here each row is answered alone"):
-        serve_model(Saved(tmp_path / "model"), Address(port=0), Limits(), lambda name, url: None)
+        serve_model(Saved(tmp_path / "model"), Address(port=0), RequestLimits(), lambda name, url: None)
 
 
 def test_labels_of_the_demonstrations_are_read_and_the_querys_are_not(

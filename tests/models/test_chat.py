@@ -16,7 +16,7 @@ from fewtune.engine.loading import load_model
 from fewtune.errors import ModelError
 from fewtune.exporting.export import ExportOptions, export_model, read_export
 from fewtune.methods import get_method
-from fewtune.models import find_model, place_model, share_vocabulary, word_identity, word_terms
+from fewtune.models import find_model, format_identity, format_terms, place_model, share_vocabulary
 from fewtune.models.chat import TEMPLATE, read_turn
 from fewtune.models.folder_copy import pack_model, put_down_model
 from fewtune.predictors.model_folder import load_predictor
@@ -97,12 +97,12 @@ def test_a_saved_model_and_its_export_go_on_asking_by_the_template(
 def test_it_is_another_model_than_without_the_template(folder: Path) -> None:
     plain, chat = find_model(str(folder)), find_model(f"{folder}:chat")
     assert chat.path == plain.path and chat.weights_fingerprint != plain.weights_fingerprint
-    assert word_identity("smollm2-135m:chat") == f"{_name('smollm2-135m')}; asked by its chat template"
-    assert word_terms(["gemma3-270m:chat"]) == word_terms(["gemma3-270m"])
+    assert format_identity("smollm2-135m:chat") == f"{_name('smollm2-135m')}; asked by its chat template"
+    assert format_terms(["gemma3-270m:chat"]) == format_terms(["gemma3-270m"])
 
 
 def _name(name: str) -> str:
-    return (word_identity(name) or "").partition(";")[0]
+    return (format_identity(name) or "").partition(";")[0]
 
 
 def test_a_model_without_a_template_cannot_be_asked_by_it(

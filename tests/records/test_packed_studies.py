@@ -29,7 +29,7 @@ from fewtune.records import (
     load_planned,
     load_predictions,
     load_records,
-    pack,
+    pack_study,
     predictions_path,
     record_path,
     unpack,
@@ -77,20 +77,20 @@ def read_all(out: Path) -> tuple[object, ...]:
 
 def test_a_packed_study_is_two_files_and_says_the_same(out: Path) -> None:
     before = read_all(out)
-    assert pack(out) == 6
+    assert pack_study(out) == 6
     assert {path.name for path in out.iterdir()} == TWO | {"study.yaml"}
     assert read_all(out) == before
     unpack(out)
     assert not TWO & {path.name for path in out.iterdir()}
     assert read_all(out) == before
-    assert pack(out) == 6 and read_all(out) == before
+    assert pack_study(out) == 6 and read_all(out) == before
 
 
 def test_what_follows_a_folder_sees_a_packed_study(out: Path) -> None:
     console = Console(file=StringIO(), width=120)
     followed = FollowedFolder(out)
     before = followed.analyse(followed.read())
-    pack(out)
+    pack_study(out)
     after = followed.analyse(followed.read())
     assert after.records == before.records and [g.board for g in after.groups] == [g.board for g in before.groups]
     watch_study(console, out, every=1.0, pause=lambda _: pytest.fail("looked again"))
@@ -100,7 +100,7 @@ def test_what_follows_a_folder_sees_a_packed_study(out: Path) -> None:
 def test_predictions_are_read_in_any_order_and_a_part_at_a_time(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [record.trial_id for record in load_records(out) if record.status == "done"]
     apart = {trial_id: load_predictions(out, trial_id) for trial_id in ids}
-    pack(out)
+    pack_study(out)
     monkeypatch.setattr("fewtune.records.packed_files.ROWS_AT_ONCE", 21)  # a trial and a bit
     read = StudyPredictions(out)
     for trial_id in [*reversed(ids), ids[2], ids[0], ids[-1]]:
@@ -109,13 +109,13 @@ def test_predictions_are_read_in_any_order_and_a_part_at_a_time(out: Path, monke
 
 def test_a_study_that_was_packed_again_is_read_anew(out: Path) -> None:
     read, (last, *_) = StudyPredictions(out), [r.trial_id for r in reversed(load_records(out)) if r.status == "done"]
-    pack(out)
+    pack_study(out)
     before, planned = read(last), load_planned(out)
     assert planned is not None
     unpack(out)
     (added,) = make_study(out, {"lora": [0.1]}, task="added", rows=30)
     write_planned(out, {added.trial_id: added.trial.cell, **planned})
-    pack(out)
+    pack_study(out)
     assert read(last).equals(before) and read(added.trial_id).height == 30
 
 
@@ -146,7 +146,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, str]] = {
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_damaged_packed_study_is_refused_by_its_file(out: Path, what: str) -> None:
     damage, file, told = DAMAGE[what]
-    pack(out)
+    pack_study(out)
     damage(out)
     for read in (analyse_folder, unpack):
         with pytest.raises(RecordError) as refused:
@@ -172,7 +172,7 @@ def spoil_scores(trial_id: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
 @pytest.mark.parametrize("what", ["behind all others", "beside its own", "every trial's", "no numbers"])
 def test_packed_predictions_of_which_no_figure_can_be_made_are_told(out: Path, what: str) -> None:
     """Their hashes fit: whoever wrote them mended these."""
-    pack(out)
+    pack_study(out)
     done = [record for record in load_records(out) if record.status == "done"]
     trial_id, every = done[0].trial_id, sorted(record.trial_id for record in done)
     own = pl.col("trial_id") == trial_id
@@ -193,7 +193,7 @@ def test_packed_predictions_of_which_no_figure_can_be_made_are_told(out: Path, w
 
 
 def test_a_record_that_stands_twice_is_refused(out: Path) -> None:
-    pack(out)
+    pack_study(out)
     opening, *lines = (out / "records.jsonl").read_bytes().splitlines(keepends=True)
     rest = b"".join([*lines, lines[-1]])
     header = json.loads(opening)
@@ -207,7 +207,7 @@ class Killed(BaseException):
     """What ends a process in the middle of things."""
 
 
-@pytest.mark.parametrize("act", [pack, unpack])
+@pytest.mark.parametrize("act", [pack_study, unpack])
 def test_killed_at_any_step_the_study_is_whole_and_can_be_packed(
     act: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,14 +216,14 @@ def test_killed_at_any_step_the_study_is_whole_and_can_be_packed(
     for steps in range(100):
         out = make_finished(tmp_path / f"after{steps}")
         if act is unpack:
-            pack(out)
+            pack_study(out)
         with monkeypatch.context() as patch:
             left = kill_after(steps, patch)
             with contextlib.suppress(Killed):
                 act(out)
         assert without_times(read_all(out)) == before, f"killed after {steps} steps"
         if (out / "trials").exists() or not (out / "records.jsonl").exists():
-            pack(out)
+            pack_study(out)
         assert without_times(read_all(out)) == before and not (out / "trials").exists()
         if left():
             break
@@ -285,14 +285,14 @@ def test_records_of_no_trial_of_the_study_stay_where_they_are(out: Path) -> None
     assert planned is not None
     left_out, *kept = planned
     write_planned(out, {trial_id: planned[trial_id] for trial_id in kept})
-    assert pack(out) == 5
+    assert pack_study(out) == 5
     assert [path.stem for path in (out / "trials").iterdir()] == [left_out]
     assert left_out not in {record.trial_id for record in load_records(out)}
 
 
 def test_a_packed_study_is_reused_and_grows(study_file: Path, tmp_path: Path) -> None:
     task = {"own_files": {"train": study_file.parent / "feelings.csv", "as": "feelings"}}
-    values = {"name": "grows", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "floors": False}
+    values = {"name": "grows", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "baselines": False}
     out = tmp_path / "out"
     first = fewtune.run_study({**values, "data_seeds": [0]}, out, executor=InProcess())
     pack_command(out)
@@ -310,12 +310,12 @@ def test_a_trial_of_unsound_predictions_is_run_again_packed_or_not(
     study_file: Path, tmp_path: Path, is_packed: bool
 ) -> None:
     task = {"own_files": {"train": study_file.parent / "feelings.csv", "as": "feelings"}}
-    values = {"name": "mends", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "floors": False}
+    values = {"name": "mends", "tasks": [task], "methods": ["majority", "tfidf"], "shots": [4], "baselines": False}
     out = tmp_path / "out"
     first = fewtune.run_study(values, out, executor=InProcess())
     trial_id = next(record.trial_id for record in first.records if record.trial.variant == "tfidf")
     before = load_predictions(out, trial_id)
-    pack(out)
+    pack_study(out)
     rewrite_packed(out, spoil_scores(trial_id))
     if not is_packed:
         path = predictions_path(out, trial_id)

@@ -13,7 +13,7 @@ from fewtune.inference.expected_loss import ExpectedLoss
 from fewtune.inference.regret import RegretBound
 from fewtune.report.advice import show_decisions
 from fewtune.report.race import tabulate_race
-from fewtune.report.wording import explain_decision, word_chance, word_decision, word_lost
+from fewtune.report.wording import explain_decision, format_chance, format_decision, format_lost
 
 PATTERN = Contender(
     "pattern", 0.8, 9.0, 9.0, 1, None, 5, 0, 8.0, 0.001, 2**30, True, False,
@@ -34,29 +34,29 @@ def decide(choice: Contender | None, further: Further | None = None, lead: float
 
 
 def test_a_choice_says_what_it_is_expected_to_lose_what_it_costs_and_its_bound() -> None:
-    assert word_decision(decide(PATTERN)) == (
+    assert format_decision(decide(PATTERN)) == (
         "Use pattern: expected to lose 0.2 points to the best of these 2 methods (over 99 % to lose 3 at most), fitted "
         "on 16 labelled rows like these; 8.00 s to fit, 1.00 ms a row and 1.00 GiB. At most 2.1 points, with 95 % "
         "confidence."
     ), "a bound is never understated"
-    assert "; not credibly above always answering the majority class." in word_decision(decide(LORA, lead=-0.01))
+    assert "; not credibly above always answering the majority class." in format_decision(decide(LORA, lead=-0.01))
 
 
 def test_a_best_bet_says_what_further_draws_are_expected_to_make_of_it() -> None:
     further = Further({"pattern": 2, "lora": 2}, 4, 180.0, 0.004)
-    assert word_decision(decide(LORA, further)) == (
+    assert format_decision(decide(LORA, further)) == (
         "Best bet: lora, expected to lose 1.1 points to the best of these 2 methods (91 % to lose 3 at most); 1.50 s "
         "to fit, 4.20 ms a row and 512 MiB. At most 4.2 points, with 95 % confidence. 2 further draws each of pattern "
         "and lora (4 trials, 180 s) are expected to bring the expected loss to 0.5 or less and its risk to 5 %."
     )
     unlike = replace(further, draws={"pattern": 3, "lora": 1})
-    assert "Further draws, 3 of pattern and 1 of lora (4 trials, 180 s), are expected to" in word_decision(
+    assert "Further draws, 3 of pattern and 1 of lora (4 trials, 180 s), are expected to" in format_decision(
         decide(LORA, unlike)
     )
-    assert word_decision(decide(LORA, Further({}))).endswith(
+    assert format_decision(decide(LORA, Further({}))).endswith(
         "100 further draws of these rows would not bring the expected loss to 0.5 or less and its risk to 5 %."
     )
-    assert word_decision(decide(LORA, Further({}, rows=MoreRows(5, draws=12)))).endswith(
+    assert format_decision(decide(LORA, Further({}, rows=MoreRows(5, draws=12)))).endswith(
         "would not bring the expected loss to 0.5 or less and its risk to 5 %; 5 times as many labelled "
         "rows to draw from and to test on, at the same shots and with 12 draws, are expected to."
     )
@@ -65,7 +65,7 @@ def test_a_best_bet_says_what_further_draws_are_expected_to_make_of_it() -> None
 def test_a_bound_that_was_asked_for_is_told_as_what_is_missing() -> None:
     decision = decide(LORA, Further({"lora": 6}, 6, 60.0))
     bound = replace(decision, question=replace(decision.question, guarantee="bound"))
-    assert word_decision(bound).endswith(
+    assert format_decision(bound).endswith(
         "At most 4.2 points, with 95 % confidence; asked: 3. 6 further draws of lora (6 trials, 60 s) are expected to "
         "bring the bound within 3."
     )
@@ -74,22 +74,22 @@ def test_a_bound_that_was_asked_for_is_told_as_what_is_missing() -> None:
 def test_one_draw_one_method_and_none_are_told_in_a_sentence_each() -> None:
     unknown = replace(PATTERN, loss=None, regret=RegretBound(None, 1))
     one_draw = replace(decide(unknown, Further({"pattern": 1, "lora": 1}, 2, 11.0)))
-    assert word_decision(one_draw) == (
+    assert format_decision(one_draw) == (
         "Best bet: pattern, the highest score on the only draw that all methods have. One draw does not show what it "
         "may lose. 1 further draw each of pattern and lora (2 trials, 11 s) would show it."
     )
     alone = replace(decide(PATTERN), contenders=(PATTERN,))
-    assert word_decision(alone) == (
+    assert format_decision(alone) == (
         "Use pattern: the only method that could be compared, so there is no other to lose to; 8.00 s to fit, 1.00 ms "
         "a row and 1.00 GiB."
     )
-    assert "none was scored without a failure and within the budget" in word_decision(decide(None))
+    assert "none was scored without a failure and within the budget" in format_decision(decide(None))
 
 
 def test_a_tolerance_beneath_one_test_row_says_which_one_is_possible() -> None:
     decision = decide(LORA, Further({}))
     small = replace(decision, question=replace(decision.question, within=0.0), row_weight=0.002)
-    assert word_decision(small).endswith(
+    assert format_decision(small).endswith(
         "One test row weighs 0.2 points, more than the tolerance of 0: ask for `--within 0.002` or more, or test on "
         "more rows."
     )
@@ -97,7 +97,7 @@ def test_a_tolerance_beneath_one_test_row_says_which_one_is_possible() -> None:
 
 def test_where_the_choice_saw_unlabelled_rows_the_best_of_the_others_is_named() -> None:
     pooled = replace(decide(replace(PATTERN, unlabelled=True)), without_unlabelled=LORA)
-    assert word_decision(pooled).endswith(
+    assert format_decision(pooled).endswith(
         "pattern learnt from unlabelled rows too; the best bet of those that did not is lora, expected to lose 1.1 "
         "points."
     )
@@ -108,12 +108,12 @@ def test_where_the_choice_saw_unlabelled_rows_the_best_of_the_others_is_named() 
     [(0.0, "less than 0.1 points"), (0.0004, "less than 0.1 points"), (0.01, "1.0 point"), (0.0149, "1.5 points")],
 )
 def test_losses_are_told_to_a_tenth(loss: float, told: str) -> None:
-    assert word_lost(loss) == told
+    assert format_lost(loss) == told
 
 
 @pytest.mark.parametrize(("chance", "told"), [(0.9999, "over 99 %"), (0.989, "98 %"), (0.914, "91 %"), (0.0, "0 %")])
 def test_chances_are_never_rounded_up(chance: float, told: str) -> None:
-    assert word_chance(chance) == told
+    assert format_chance(chance) == told
 
 
 def test_a_choice_that_is_not_the_best_names_it_and_collapses_are_told() -> None:

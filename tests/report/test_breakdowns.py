@@ -20,7 +20,7 @@ from fewtune.records import (
     TuningNotes,
     write_record,
 )
-from fewtune.report.page import write_page
+from fewtune.report.page import write_report_page
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.tuning import list_choices, list_penalties
 from study_maker import make_study
@@ -52,13 +52,15 @@ def test_an_oracle_takes_the_epoch_best_out_of_domain_and_is_named_so(tmp_path: 
     assert "ORACLE takes the epoch that is best on out-of-domain test rows: for analysis only, it is no result" in text
     assert "in domain as reported last epoch ORACLE pattern 0.800 0.800 0.700" in text
     assert "hans as reported last epoch ORACLE pattern 0.600 0.600 0.710" in text
-    page = write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
+    page = write_report_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
     assert "for analysis only, it is no result" in page and ">ORACLE<" in page
 
 
 def test_no_checkpoints_no_oracle(tmp_path: Path) -> None:
     make_study(tmp_path, {"pattern": [0.8, 0.8]}, out_of_domain={"hans": -0.2})
-    assert "ORACLE" not in show(tmp_path) + write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
+    assert "ORACLE" not in show(tmp_path) + write_report_page(analyse_folder(tmp_path), tmp_path).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_teacher_stands_beside_its_student(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_tuning_says_what_was_chosen_how_often_and_at_what_cost(tmp_path: Path, 
         f"2 settings x 4 folds{lost}: 30 s of each fit."
     )
     assert line in " ".join(show(tmp_path).split())
-    assert line in write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
+    assert line in write_report_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
     assert list_choices(records) == []
 
 
@@ -123,5 +125,5 @@ def test_penalties_that_regressions_chose_are_told_with_how_often_each_was(tmp_p
         "1 of 3, where no two rows could be held out."
     )
     assert line in " ".join(show(tmp_path).split())
-    assert line in write_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
+    assert line in write_report_page(analyse_folder(tmp_path), tmp_path).read_text(encoding="utf-8")
     assert list_penalties(records) == []

@@ -11,7 +11,7 @@ import pytest
 from browsers import HOSTILE, NEEDED, open_browser
 from fewtune.analysis.study import analyse_folder
 from fewtune.records import load_records, write_record
-from fewtune.report.page import write_page
+from fewtune.report.page import write_report_page
 from study_maker import make_study
 
 pytestmark = NEEDED
@@ -40,7 +40,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 out_of_domain={"yelp": -0.1},
                 heuristics=("subsequence",),
             )
-    return write_page(analyse_folder(out), out)
+    return write_report_page(analyse_folder(out), out)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def long_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for record in load_records(out):  # memory of which an axis has long numbers
         cost = record.cost.model_copy(update={"peak_memory_bytes": 3_600 << 20})
         write_record(out, record.model_copy(update={"cost": cost}))
-    return write_page(analyse_folder(out), out)
+    return write_report_page(analyse_folder(out), out)
 
 
 @pytest.mark.parametrize("width", [400, 1280])
@@ -228,7 +228,7 @@ def wide_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
             out_of_domain={"hans_regenerated": -0.1, "elsewhere": -0.2},
             heuristics=kinds,
         )
-    return write_page(analyse_folder(out), out)
+    return write_report_page(analyse_folder(out), out)
 
 
 def test_nothing_is_wider_than_the_paper_and_what_was_folded_is_printed(browser: Any, wide_report: Path) -> None:

@@ -12,7 +12,7 @@ from browsers import HOSTILE
 from fewtune.analysis.study import analyse_folder
 from fewtune.errors import RecordError
 from fewtune.records import FitNotes, Notes, ParameterGroupNotes, PromptNotes, load_records, write_planned, write_record
-from fewtune.report.page import place_findings, render_page, write_page
+from fewtune.report.page import place_findings, render_page, write_report_page
 from study_maker import make_study
 
 
@@ -33,7 +33,7 @@ class Outline(HTMLParser):
 
 def read_page(out: Path) -> Outline:
     outline = Outline()
-    outline.feed(write_page(analyse_folder(out), out).read_text())
+    outline.feed(write_report_page(analyse_folder(out), out).read_text())
     return outline
 
 
@@ -104,7 +104,7 @@ def test_label_words_are_told_to_be_constrained_where_they_have_several_tokens(
 
 
 def test_the_audits_outcome_stands_before_the_verdict_and_leads_to_it(study: Path) -> None:
-    source = (write_page(analyse_folder(study), study)).read_text()
+    source = (write_report_page(analyse_folder(study), study)).read_text()
     assert 0 < source.index('Audit: <a href="#audit">1 warning.</a>') < source.index('<section id="verdict">')
 
 
@@ -177,7 +177,7 @@ def test_a_reason_that_many_trials_have_is_told_once_and_in_whole_lines(tmp_path
     """In no table: on a phone its reasons were scrolled out of sight."""
     told = "the model says no words"
     make_study(tmp_path, {"probe": [0.8]}, skips={"lora": told, "pattern": told}, failures={"ia3": "no memory"})
-    source = write_page(analyse_folder(tmp_path), tmp_path).read_text()
+    source = write_report_page(analyse_folder(tmp_path), tmp_path).read_text()
     section = source[source.index('<section id="unfinished">') :].partition("</section>")[0]
     assert "<table" not in section and section.count(told) == section.count("no memory") == 1
     assert "<strong>lora · sentiment · tiny-model; pattern · sentiment · tiny-model</strong>" in section
@@ -196,7 +196,7 @@ def test_an_unfinished_study_is_not_said_to_be_done(tmp_path: Path) -> None:
 def test_what_stands_between_backticks_is_code(tmp_path: Path) -> None:
     records = make_study(tmp_path, {"lora": [0.8, 0.9]}, failures={"ia3": "give `batch_size: 2` or a `<b>"})
     write_planned(tmp_path, {**{r.trial_id: r.trial.cell for r in records}, "waits": records[0].trial.cell})
-    source = write_page(analyse_folder(tmp_path), tmp_path).read_text()
+    source = write_report_page(analyse_folder(tmp_path), tmp_path).read_text()
     assert "1 trial has not run yet: lora (1). <code>fewtune run</code> goes on." in source
     assert "give <code>batch_size: 2</code> or a `&lt;b&gt;" in source
     shown = re.sub(r"<(script|style)\b.*?</\1>", "", source, flags=re.DOTALL)
@@ -232,8 +232,8 @@ def test_a_folder_without_a_study_is_refused_in_words(tmp_path: Path) -> None:
 
 
 def test_one_folder_always_gives_one_page(study: Path) -> None:
-    first = write_page(analyse_folder(study), study).read_bytes()
-    assert write_page(analyse_folder(study), study).read_bytes() == first
+    first = write_report_page(analyse_folder(study), study).read_bytes()
+    assert write_report_page(analyse_folder(study), study).read_bytes() == first
 
 
 def test_the_metric_a_study_names_first_is_judged_by_and_every_metric_is_shown(tmp_path: Path) -> None:
@@ -242,6 +242,6 @@ def test_the_metric_a_study_names_first_is_judged_by_and_every_metric_is_shown(t
     for record in load_records(tmp_path):
         metrics = {test: {**scores, "macro_f1": scores["accuracy"] / 2} for test, scores in record.metrics.items()}
         write_record(tmp_path, record.model_copy(update={"metrics": metrics}))
-    page = write_page(analyse_folder(tmp_path), tmp_path).read_text()
+    page = write_report_page(analyse_folder(tmp_path), tmp_path).read_text()
     assert "<h1>a named study</h1>" in page
     assert "(0.400 macro_f1)" in page and "Every metric" in page

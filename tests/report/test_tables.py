@@ -20,7 +20,7 @@ from fewtune.report.page import render_page
 from fewtune.report.tables import show_leaderboard
 from fewtune.report.tuning import list_choices
 from fewtune.report.watch import show_state
-from fewtune.report.wording import word_leader
+from fewtune.report.wording import format_leader
 from study_maker import make_study
 
 
@@ -50,7 +50,7 @@ def test_the_two_baselines_of_a_table_have_a_name_each(tmp_path: Path) -> None:
     assert head.count("majority") == len(re.findall(r"majority\s+class", head)) == 2
     assert re.search(r"^ majority +0\.490", rows, re.MULTILINE)
     told = " ".join(text.split())
-    assert "Majority class: always answering the commonest label of the test rows, which no method knows" in told
+    assert "Majority class: always answering the most frequent label of the test rows, which no method knows" in told
     assert "the method majority answers the commonest of its labelled rows." in told
     analysis = analyse_folder(tmp_path)
     for export in (write_markdown(analysis), write_latex(analysis)):
@@ -136,7 +136,7 @@ def test_a_verdicts_head_says_how_far_the_lead_is_told(
     draws["pattern"] = [score + 0.0025 for score in draws["pattern"]]
     make_study(tmp_path, draws)
     [verdict] = [group.verdict for group in analyse_folder(tmp_path).groups]
-    assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), word_leader(verdict))
+    assert re.fullmatch(r"pattern leads \(0\.\d{3} accuracy\)" + re.escape(standing), format_leader(verdict))
 
 
 def test_a_method_that_saw_unlabelled_rows_is_marked_wherever_it_stands(tmp_path: Path) -> None:
@@ -203,21 +203,21 @@ def test_a_facet_of_many_values_is_not_broken_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("worded", "expected"),
     [
-        (wording.word_seconds(None), "–"),
-        (wording.word_seconds(0.0001), "<0.01 s"),
-        (wording.word_seconds(3.14159), "3.14 s"),
-        (wording.word_seconds(1200), "20 min"),
-        (wording.word_bytes(None), "–"),
-        (wording.word_bytes(3 * 2**29), "1.50 GiB"),
-        (wording.word_bytes(5 * 2**20), "5 MiB"),
-        (wording.word_count(294_912), "295k"),
-        (wording.word_count(0), "0"),
-        (wording.word_count(999), "999"),
-        (wording.word_count(999_999), "1M"),
-        (wording.word_missing({"lora": 1}), "Unfinished: 1 trial has not run yet: lora (1). `fewtune run` goes on."),
-        (wording.word_count(None), "–"),
-        (wording.word_milliseconds(0.0032), "3.20"),
-        (wording.word_points(-0.021), "-2.1"),
+        (wording.format_seconds(None), "–"),
+        (wording.format_seconds(0.0001), "<0.01 s"),
+        (wording.format_seconds(3.14159), "3.14 s"),
+        (wording.format_seconds(1200), "20 min"),
+        (wording.format_memory(None), "–"),
+        (wording.format_memory(3 * 2**29), "1.50 GiB"),
+        (wording.format_memory(5 * 2**20), "5 MiB"),
+        (wording.format_count(294_912), "295k"),
+        (wording.format_count(0), "0"),
+        (wording.format_count(999), "999"),
+        (wording.format_count(999_999), "1M"),
+        (wording.format_missing({"lora": 1}), "Unfinished: 1 trial has not run yet: lora (1). `fewtune run` goes on."),
+        (wording.format_count(None), "–"),
+        (wording.format_milliseconds(0.0032), "3.20"),
+        (wording.format_points(-0.021), "-2.1"),
     ],
 )
 def test_quantities_are_worded(worded: str, expected: str) -> None:

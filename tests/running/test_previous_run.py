@@ -10,7 +10,15 @@ from typing import Any, Literal
 import pytest
 
 from command_line import run_cli
-from fewtune.records import append_event, load_predictions, load_records, pack, record_path, write_planned, write_record
+from fewtune.records import (
+    append_event,
+    load_predictions,
+    load_records,
+    pack_study,
+    record_path,
+    write_planned,
+    write_record,
+)
 from fewtune.running import prepare, run_study
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.row_choice import leaves_rows_open, recall_rows
@@ -41,7 +49,7 @@ def test_a_study_goes_on_in_the_precision_that_it_began_with(run: Any, tmp_path:
     assert "2 trials, 0 already done" in run("float32")
     asked = (out / "study.yaml").read_bytes()
     if packed:
-        pack(out)
+        pack_study(out)
     again = run("bfloat16")
     assert "2 trials, 2 already done" in again
     assert f"precision: auto: float32, as in the trials that lie in {out}; here it is another." in again
@@ -82,7 +90,7 @@ def test_a_packed_study_that_cannot_be_read_is_for_whoever_opens_it_to_tell(
     (out / "study.yaml").write_text(study.to_yaml())
     for event in ("run", "finished"):
         append_event(out, event)
-    pack(out)
+    pack_study(out)
     packed = out / "records.jsonl"
     packed.write_bytes(harm(packed.read_bytes()))
     assert recall_precision(study, out) == study

@@ -13,13 +13,13 @@ import pytest
 import fewtune
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Batch, Batcher, QueueFullError, StoppedError
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from serving_models import KINDS, TEXTS, SlowPredictor
 from waiting import wait_for
 
 
 @contextmanager
-def batching(predictor: object, limits: Limits, heard: list[Batch] | None = None) -> Iterator[Batcher]:
+def batching(predictor: object, limits: RequestLimits, heard: list[Batch] | None = None) -> Iterator[Batcher]:
     batcher = Batcher(predictor, limits, ([] if heard is None else heard).append)  # type: ignore[arg-type]
     batcher.start()
     try:
@@ -33,7 +33,7 @@ def rows(*texts: str) -> list[dict[str, str]]:
 
 
 def test_rows_that_come_while_the_model_is_busy_share_its_next_call(slow: SlowPredictor) -> None:
-    with batching(slow, Limits(window_seconds=0.0, batch_rows=64)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0, batch_rows=64)) as batcher:
         first = batcher.submit(rows("wet"))
         wait_for(lambda: slow.calls == [1])
         others = [batcher.submit(rows(f"early {number}", "crushed")) for number in range(20)]
@@ -48,7 +48,7 @@ def test_rows_that_come_while_the_model_is_busy_share_its_next_call(slow: SlowPr
 def test_rows_within_the_window_share_a_call(slow: SlowPredictor) -> None:
     slow.go_on.set()
     heard: list[Batch] = []
-    with batching(slow, Limits(window_seconds=5.0, batch_rows=3), heard) as batcher:
+    with batching(slow, RequestLimits(window_seconds=5.0, batch_rows=3), heard) as batcher:
         futures = [batcher.submit(rows(text)) for text in TEXTS[:3]]  # full, so that the window need not be over
         for future in futures:
             future.result(30)
@@ -59,7 +59,7 @@ def test_rows_within_the_window_share_a_call(slow: SlowPredictor) -> None:
 def test_a_request_longer_than_a_batch_is_answered_in_its_order(slow: SlowPredictor) -> None:
     slow.go_on.set()
     texts = [f"{text} {number}" for number in range(5) for text in TEXTS]
-    with batching(slow, Limits(window_seconds=0.0, batch_rows=8)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0, batch_rows=8)) as batcher:
         found = batcher.submit(rows(*texts), counted=True).result(30)
     assert slow.calls == [8, 8, 4]
     np.testing.assert_array_equal(found.probabilities, slow.predictor.predict_probabilities(texts))
@@ -67,7 +67,7 @@ def test_a_request_longer_than_a_batch_is_answered_in_its_order(slow: SlowPredic
 
 
 def test_rows_that_fail_fail_nobody_else(slow: SlowPredictor) -> None:
-    with batching(slow, Limits(window_seconds=0.0, batch_rows=8)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0, batch_rows=8)) as batcher:
         batcher.submit(rows("busy"))
         wait_for(lambda: slow.calls == [1])
         good, bad = batcher.submit(rows("whole")), batcher.submit(rows("fail", *TEXTS * 4))
@@ -87,7 +87,10 @@ def test_what_is_no_exception_fails_a_request_as_one_does(slow: SlowPredictor) -
 
     heard: list[Batch] = []
     slow.go_on.set()
-    with batching(slow, Limits(window_seconds=0.0, batch_rows=8), heard) as batcher, pytest.MonkeyPatch.context() as p:
+    with (
+        batching(slow, RequestLimits(window_seconds=0.0, batch_rows=8), heard) as batcher,
+        pytest.MonkeyPatch.context() as p,
+    ):
 
         def panic(self: object, rows: object) -> None:
             raise Panic("out of range")
@@ -100,7 +103,7 @@ def test_what_is_no_exception_fails_a_request_as_one_does(slow: SlowPredictor) -
 
 
 def test_more_rows_than_may_wait_are_refused_and_told_when_to_come_again(slow: SlowPredictor) -> None:
-    with batching(slow, Limits(window_seconds=0.0, batch_rows=2, waiting_rows=4)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0, batch_rows=2, waiting_rows=4)) as batcher:
         batcher.submit(rows("busy"))
         wait_for(lambda: slow.calls == [1])
         kept = batcher.submit(rows(*TEXTS))
@@ -113,7 +116,7 @@ def test_more_rows_than_may_wait_are_refused_and_told_when_to_come_again(slow: S
 
 
 def test_whoever_has_gone_is_not_scored(slow: SlowPredictor) -> None:
-    with batching(slow, Limits(window_seconds=0.0)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0)) as batcher:
         batcher.submit(rows("busy"))
         wait_for(lambda: slow.calls == [1])
         gone, stays = batcher.submit(rows("gone", "gone")), batcher.submit(rows("wet"))
@@ -125,7 +128,7 @@ def test_whoever_has_gone_is_not_scored(slow: SlowPredictor) -> None:
 
 
 def test_a_stop_waits_for_the_batch_under_way_and_gives_up_the_rest(slow: SlowPredictor) -> None:
-    with batching(slow, Limits(window_seconds=0.0)) as batcher:
+    with batching(slow, RequestLimits(window_seconds=0.0)) as batcher:
         under_way = batcher.submit(rows("busy"))
         wait_for(lambda: slow.calls == [1])
         waits = batcher.submit(rows("waits"))
@@ -141,7 +144,7 @@ def test_rows_under_way_are_given_up_where_the_thread_ends(slow: SlowPredictor) 
     def break_down(batch: Batch) -> None:
         raise MemoryError
 
-    batcher = Batcher(slow, Limits(window_seconds=0.0, batch_rows=1), break_down)  # type: ignore[arg-type]
+    batcher = Batcher(slow, RequestLimits(window_seconds=0.0, batch_rows=1), break_down)  # type: ignore[arg-type]
     asked = batcher.submit(rows("two", "rows"))
     batcher.start()
     batcher._thread.join(30)
@@ -152,7 +155,7 @@ def test_a_language_model_answers_batches_as_single_rows(model_folders: dict[str
     fewtune.fit(TEXTS, KINDS, "in_context", str(model_folders["llama"]), demonstrations=2).save(tmp_path / "saved")
     predictor: Predictor = fewtune.load(tmp_path / "saved")
     texts = [f"{text} {number}" for number in range(6) for text in TEXTS]
-    with batching(predictor, Limits(window_seconds=0.02)) as batcher:
+    with batching(predictor, RequestLimits(window_seconds=0.02)) as batcher:
         futures = [batcher.submit(rows(text), counted=True) for text in texts]
         found = np.concatenate([future.result(60).probabilities for future in futures])
     alone = np.concatenate([predictor.predict_probabilities([text]) for text in texts])

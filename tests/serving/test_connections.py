@@ -17,13 +17,13 @@ import pytest
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.app import Served, create_app
 from fewtune.serving.connections import Server
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.server import open_socket
 from serving_models import SlowPredictor, listen, serve
 from waiting import wait_for
 
 TOKEN = "s3cret-token"
-MOST = Limits().header_bytes
+MOST = RequestLimits().header_bytes
 BODY = b'{"inputs": "wet"}'
 HEADER = (
     b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -138,7 +138,7 @@ def test_a_body_that_is_none_after_its_refusal_ends_the_connection_and_no_more(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-QUICK = Limits(receive_seconds=1.0)
+QUICK = RequestLimits(receive_seconds=1.0)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_who_has_connected_and_was_not_yet_let_in_is_answered(one_column: Predic
                     clients.append(opened.enter_context(socket.create_connection(listening.getsockname(), timeout=20)))
                     clients[-1].sendall(HEADER + BODY)
 
-        server = Busy(create_app(Served("tickets", one_column), Limits()), Limits(), lambda: None)
+        server = Busy(create_app(Served("tickets", one_column), RequestLimits()), RequestLimits(), lambda: None)
         server.run(sockets=[listening])
         assert [read_answer(client)[0] for client in clients] == [200] * 50
 
@@ -257,7 +257,7 @@ def press_again(server: Server) -> None:
 def test_who_is_not_answered_by_the_end_is_told_so_without_a_traceback(
     slow: SlowPredictor, caplog: pytest.LogCaptureFixture, hurry: Callable[[Server], None]
 ) -> None:
-    with serve(slow, Limits(window_seconds=0.0)) as (server, url), connect(url) as asked, connect(url) as half:
+    with serve(slow, RequestLimits(window_seconds=0.0)) as (server, url), connect(url) as asked, connect(url) as half:
         asked.sendall(HEADER + BODY)
         half.sendall(HEADER)
         wait_for(lambda: slow.calls == [1])

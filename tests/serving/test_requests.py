@@ -17,14 +17,14 @@ import pytest
 from fewtune.predictors.manifest import AbstentionPart
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Batcher
-from fewtune.serving.limits import Limits
-from fewtune.serving.page import write_page
+from fewtune.serving.limits import RequestLimits
+from fewtune.serving.page import render_page
 from serving_models import TEXTS, SlowPredictor, listen
 from waiting import wait_for
 
 
 def test_a_columns_name_goes_back_from_the_page_as_it_is() -> None:
-    page = write_page("model", ["a", "b"], ['\u200fmessage "<b>'], 0.0)
+    page = render_page("model", ["a", "b"], ['\u200fmessage "<b>'], 0.0)
     assert 'name="\u200fmessage &#34;&lt;b&gt;"' in page and "<b>" not in page.split("<textarea")[1]
     assert "\u200f" not in page.split("<label")[1].split("</label>")[0], "what is shown has no direction of its own"
 
@@ -36,7 +36,7 @@ def test_rows_under_way_when_the_model_stops_are_told_so(
     def stop(*_: object) -> None:
         raise SystemExit
 
-    with listen(slow, Limits(window_seconds=0.0, batch_rows=1)) as address:
+    with listen(slow, RequestLimits(window_seconds=0.0, batch_rows=1)) as address:
         monkeypatch.setattr(Batcher, "_keep", stop)  # whatever ends the thread
         slow.go_on.set()
         found = client.post(f"{address}/predict", json={"inputs": ["two", "rows"]})
@@ -183,7 +183,7 @@ def test_other_types_methods_and_paths_are_refused(client: httpx.Client, url: st
 
 
 def test_a_long_body_is_refused_whether_or_not_it_says_its_length(client: httpx.Client, one_column: Predictor) -> None:
-    with listen(one_column, Limits(body_bytes=1000)) as url:
+    with listen(one_column, RequestLimits(body_bytes=1000)) as url:
         headers = {"Content-Type": "application/json"}
         inside = json.dumps({"inputs": "a" * 900}).encode()
         assert client.post(f"{url}/predict", content=inside, headers=headers).status_code == 200
@@ -205,7 +205,7 @@ def test_a_client_that_goes_in_the_middle_of_its_body_harms_nobody(client: httpx
 
 
 def test_a_flood_is_told_to_come_later_and_answered_afterwards(client: httpx.Client, slow: SlowPredictor) -> None:
-    with listen(slow, Limits(window_seconds=0.0, waiting_rows=8)) as url, ThreadPoolExecutor(40) as pool:
+    with listen(slow, RequestLimits(window_seconds=0.0, waiting_rows=8)) as url, ThreadPoolExecutor(40) as pool:
         first = pool.submit(httpx.post, f"{url}/predict", json={"inputs": "wet"}, timeout=30)
         wait_for(lambda: slow.calls == [1])
         flood = [pool.submit(httpx.post, f"{url}/predict", json={"inputs": "wet"}, timeout=30) for _ in range(30)]

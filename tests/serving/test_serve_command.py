@@ -21,7 +21,7 @@ import fewtune
 from fewtune.cli.app import main
 from fewtune.errors import FewtuneError
 from fewtune.predictors.predictor import Predictor
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.server import Address, Saved, open_socket, serve_model
 
 
@@ -145,7 +145,7 @@ def test_a_port_that_another_took_while_the_model_was_read_is_the_same_message(s
 
             patched.setattr("fewtune.api.load", load_slowly)
             with pytest.raises(FewtuneError, match=f"port {port} of 127.0.0.1 is in use: give --port another"):
-                serve_model(Saved(saved), Address(port=port), Limits(), lambda name, url: None)
+                serve_model(Saved(saved), Address(port=port), RequestLimits(), lambda name, url: None)
 
 
 def test_a_folder_that_is_no_model_is_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

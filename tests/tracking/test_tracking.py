@@ -40,7 +40,7 @@ tasks: [{{own_files: {{train: {data}, text: text, label: label, as: feelings}}}}
 methods: [majority, tfidf]
 shots: [4]
 data_seeds: [0, 1]
-floors: false
+baselines: false
 """
 
 

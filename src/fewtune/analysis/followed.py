@@ -16,7 +16,7 @@ from fewtune.analysis.leaderboard import GroupKey, find_collapsed, group_records
 from fewtune.analysis.looks import keep_looked_at
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
-from fewtune.analysis.recommend import Terms, decide_cell
+from fewtune.analysis.recommend import DecisionTerms, decide_cell
 from fewtune.analysis.study import FolderContents, GroupAnalysis, StudyAnalysis, analyse_group, assemble
 from fewtune.analysis.study import read_folder as read_contents
 from fewtune.records import Record
@@ -39,7 +39,7 @@ class _Decided:
     """A decision, and the groups it was made on."""
 
     groups: tuple[GroupAnalysis, ...]
-    terms: Terms
+    terms: DecisionTerms
     decision: Decision
 
 
@@ -73,7 +73,7 @@ class FollowedFolder:
         groups = [kept.analysis for kept in self._groups.values()]
         return assemble(contents, groups, self._decide(groups, contents.terms), self._reader)
 
-    def _decide(self, groups: Sequence[GroupAnalysis], terms: Terms) -> list[Decision]:
+    def _decide(self, groups: Sequence[GroupAnalysis], terms: DecisionTerms) -> list[Decision]:
         cells: dict[tuple[str, int], list[GroupAnalysis]] = {}
         for group in groups:
             cells.setdefault((group.board.task, group.board.shots), []).append(group)

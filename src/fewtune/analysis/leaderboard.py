@@ -13,7 +13,7 @@ from statistics import fmean
 
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.inference.answers import DrawKey
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import IN_DOMAIN as IN_DOMAIN
 from fewtune.records import Record
 
@@ -114,7 +114,7 @@ class LeaderboardGroup:
     @property
     def title(self) -> str:
         """Task, model and shots in words."""
-        return " · ".join([self.task, self.model or "no language model", word_number(self.shots, "shot")])
+        return " · ".join([self.task, self.model or "no language model", pluralise(self.shots, "shot")])
 
 
 def group_records(records: Iterable[Record]) -> dict[GroupKey, list[Record]]:
@@ -143,7 +143,7 @@ def group_by_variant(records: Iterable[Record]) -> dict[str, list[Record]]:
 
 
 def name_test_set(name: str) -> str:
-    """Word a test set's name."""
+    """Format a test set's name."""
     return "in domain" if name == IN_DOMAIN else name
 
 
@@ -161,7 +161,7 @@ def rank_variants(records: Iterable[Record], reader: AnswerReader) -> list[Leade
 
 def find_collapsed(records: Iterable[Record], reader: AnswerReader) -> dict[str, bool]:
     """Whether each done trial has collapsed, by trial id."""
-    return {r.trial_id: has_collapsed(r, reader) for r in records if r.status == "done"}
+    return {r.trial_id: is_collapsed(r, reader) for r in records if r.status == "done"}
 
 
 def rank_group(key: GroupKey, members: Sequence[Record], collapsed: Mapping[str, bool]) -> LeaderboardGroup:
@@ -225,7 +225,7 @@ def score_chance(record: Record, test_set: str) -> float | None:
     return {"accuracy": chance, "mcc": 0.0}.get(record.primary_metric)
 
 
-def has_collapsed(record: Record, reader: AnswerReader) -> bool:
+def is_collapsed(record: Record, reader: AnswerReader) -> bool:
     """Tell whether a done trial is at or below the majority in domain, or answered with one label only."""
     score = record.metrics.get(IN_DOMAIN, {}).get(record.primary_metric)
     majority = score_majority(record, IN_DOMAIN)

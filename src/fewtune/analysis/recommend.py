@@ -25,7 +25,7 @@ from fewtune.analysis.looks import find_earlier, find_levels, find_look, foresee
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.guarantee import Guarantee
 from fewtune.inference.differences import FEWEST_DRAWS
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import LookHistory, Record
 
 QUERIES = 1000
@@ -33,7 +33,7 @@ QUERIES = 1000
 
 
 @dataclass(frozen=True)
-class Budget:
+class CostBudget:
     """What a method may take; None: no limit. `out_of_domain_weight` is shared by the test sets out of domain."""
 
     max_fit_seconds: float | None = None
@@ -46,11 +46,11 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Terms:
+class DecisionTerms:
     """Under which terms a decision is made: the tolerance, the budget, and the looks that share the error."""
 
     within: float = WITHIN
-    budget: Budget = Budget()
+    budget: CostBudget = CostBudget()
     looks: LookHistory | None = None
     """How often the study was looked at; None: once."""
     seeds: tuple[int, ...] = ()
@@ -59,7 +59,7 @@ class Terms:
 
 
 def recommend(
-    groups: Iterable[LeaderboardGroup], records: Sequence[Record], reader: AnswerReader, terms: Terms
+    groups: Iterable[LeaderboardGroup], records: Sequence[Record], reader: AnswerReader, terms: DecisionTerms
 ) -> list[Decision]:
     """Decide for every task and number of shots, over all methods and models; the order is that of the groups."""
     cells: dict[tuple[str, int], list[LeaderboardGroup]] = {}
@@ -69,7 +69,7 @@ def recommend(
 
 
 def decide_cell(
-    groups: Sequence[LeaderboardGroup], records: Iterable[Record], reader: AnswerReader, terms: Terms
+    groups: Sequence[LeaderboardGroup], records: Iterable[Record], reader: AnswerReader, terms: DecisionTerms
 ) -> Decision:
     """Decide for the groups of one task and number of shots, one a model, on the draws of the last look at it."""
     task, shots = groups[0].task, groups[0].shots
@@ -140,7 +140,9 @@ def _score(row: LeaderboardRow, weights: Mapping[str, float]) -> float | None:
     return sum(weight * mean for weight, mean in zip(weights.values(), known, strict=True))
 
 
-def _contend(name: str, row: LeaderboardRow, score: float | None, excluded: str | None, budget: Budget) -> Contender:
+def _contend(
+    name: str, row: LeaderboardRow, score: float | None, excluded: str | None, budget: CostBudget
+) -> Contender:
     trials_a_draw = round(row.done / row.draws) if row.draws else 1
     return Contender(
         name=name,
@@ -168,14 +170,14 @@ def _find_fault(row: LeaderboardRow, have: int, draws: int, by_bound: bool, weig
     if not weighs:
         return "no test set out of domain to weigh"
     if row.failed:
-        return f"failed in {row.failed} of {word_number(row.done + row.failed, 'trial')}"
+        return f"failed in {row.failed} of {pluralise(row.done + row.failed, 'trial')}"
     if not have:
         return "skipped" if row.skipped else "not scored on all that counts"
     enough = draws if by_bound else min(draws, FEWEST_DRAWS)
-    return f"scored on {have} of {word_number(draws, 'draw')}" if have < enough else None
+    return f"scored on {have} of {pluralise(draws, 'draw')}" if have < enough else None
 
 
-def _find_excess(row: LeaderboardRow, budget: Budget) -> str | None:
+def _find_excess(row: LeaderboardRow, budget: CostBudget) -> str | None:
     """Say what of a method is beyond the budget; None where nothing is."""
     limits = (
         ("seconds to fit", row.fit_seconds, budget.max_fit_seconds),

@@ -30,7 +30,7 @@ from fewtune.analysis.leaderboard import (
 from fewtune.analysis.looks import find_levels, keep_looked_at, plan_further_looks
 from fewtune.analysis.predictions import AnswerReader
 from fewtune.analysis.reading import read_all
-from fewtune.analysis.recommend import Terms, name_contender, recommend
+from fewtune.analysis.recommend import DecisionTerms, name_contender, recommend
 from fewtune.analysis.stability import Bounds, Stability, bound_in_domain, summarise_variants
 from fewtune.analysis.uncounted import Uncounted, find_uncounted, keep_counted
 from fewtune.analysis.verdict import GroupLead, GroupVerdict, find_lead, judge_leads
@@ -75,7 +75,7 @@ class StudyAnalysis:
     reader: AnswerReader
     region: float
     """The largest difference that does not matter."""
-    terms: Terms
+    terms: DecisionTerms
     """The terms of the decisions."""
     planned_looks: tuple[int, ...]
     """The draws of each look, those that were taken among them; none where looks are not counted."""
@@ -167,9 +167,9 @@ class FolderContents:
         return plan_further_looks(self.looks, len(self.seeds)) if by_bound else self.looks.plan
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> DecisionTerms:
         """The terms of its decisions, without a budget."""
-        return Terms(within=self.within, looks=self.looks, seeds=self.seeds, guarantee=self.guarantee)
+        return DecisionTerms(within=self.within, looks=self.looks, seeds=self.seeds, guarantee=self.guarantee)
 
 
 @collecting_later()

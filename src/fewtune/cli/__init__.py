@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from fewtune.system.signals import exit_code, raise_on_signals, word_interrupt
+from fewtune.system.signals import exit_code, format_interrupt, raise_on_signals
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with raise_on_signals():
             from fewtune.cli import app
     except KeyboardInterrupt as stopped:
-        sys.stderr.write(f"{word_interrupt(stopped)}.\n")
+        sys.stderr.write(f"{format_interrupt(stopped)}.\n")
         sys.exit(exit_code(stopped))
     try:
         app.main(arguments)

@@ -29,11 +29,11 @@ from fewtune.cli.report import report
 from fewtune.cli.run import check, run
 from fewtune.cli.serve import serve
 from fewtune.cli.track import track
-from fewtune.cli.usage import word_usage
+from fewtune.cli.usage import format_usage
 from fewtune.cli.watch import watch
-from fewtune.errors import FewtuneError, word_install
+from fewtune.errors import FewtuneError, format_install
 from fewtune.system.failure_kinds import FULL, find_failure_kind
-from fewtune.system.signals import CLOSED_PIPE, exit_code, raise_on_signals, word_interrupt
+from fewtune.system.signals import CLOSED_PIPE, exit_code, format_interrupt, raise_on_signals
 from fewtune.system.terminal import replace_unshowable
 
 EXTRAS = {
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with raise_on_signals():
             code = app(given, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        complain(f"fewtune: {word_usage(error)}")
+        complain(f"fewtune: {format_usage(error)}")
         code = 2
     except FewtuneError as error:
         complain(f"fewtune: {error}")
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         code = exit_code(stopped)
         if code != 128 + CLOSED_PIPE:  # as of `| head`, which needs no word
-            complain(f"{word_interrupt(stopped)}.")
+            complain(f"{format_interrupt(stopped)}.")
     except Exception as error:
         said = _word(error)
         if said is None:
@@ -114,7 +114,7 @@ def _word(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("fewtune"):
         extra = EXTRAS.get(error.name, "run")
         return (
-            f"{error.name} is not installed, and this command needs it: {word_install(extra)}. `report`, `audit`, "
+            f"{error.name} is not installed, and this command needs it: {format_install(extra)}. `report`, `audit`, "
             "`recommend` and `watch` do without it."
         )
     if isinstance(error, ImportError) and ".so" in str(error):

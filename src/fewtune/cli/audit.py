@@ -13,7 +13,7 @@ from fewtune.cli.output import console, say
 from fewtune.errors import FewtuneError
 
 if TYPE_CHECKING:
-    from fewtune.analysis.audit.runs import Reading
+    from fewtune.analysis.audit.runs import CellReading
 
 
 def audit(
@@ -29,7 +29,7 @@ def audit(
         ),
     ] = None,
     majority: Annotated[
-        float | None, Parameter(help="Share or percentage of the commonest label, for a table without that column.")
+        float | None, Parameter(help="Share or percentage of the majority class, for a table without that column.")
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -65,7 +65,7 @@ def audit(
     return 1 if strict and has_errors(findings) else 0
 
 
-def list_reading(reading: Reading) -> list[str]:
+def list_reading(reading: CellReading) -> list[str]:
     """Say how cells were read that hold more than a plain number, a line each."""
     spreads = [
         f"column {name}: in cells such as {cell} the mean is the score; the spread says that the row stands for "

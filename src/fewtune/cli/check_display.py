@@ -13,7 +13,7 @@ from rich.table import Table
 from fewtune.cli.output import console, say
 from fewtune.cli.run_display import list_skips
 from fewtune.errors import list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.report.wording import UNKNOWN
 from fewtune.running.job import Job
 from fewtune.system.terminal import make_text
@@ -32,12 +32,12 @@ def show_check(name: str, jobs: Sequence[Job], tasks: Mapping[str, Task], each: 
             say(_name_trial(job))
     skipped = sum(job.skip_reason is not None for job in jobs)
     but = f", {skipped} of them skipped" if skipped else ""
-    say(f"{name}: {word_number(len(jobs), 'trial')}{but}, nothing wrong.")
+    say(f"{name}: {pluralise(len(jobs), 'trial')}{but}, nothing wrong.")
 
 
 def _show_task(label: str, task: Task) -> None:
     sets = ", ".join(f"{test.name} {len(test.rows) or 'held out anew in each draw'}" for test in task.test_sets)
-    rows = word_number(len(task.train), "training row")
+    rows = pluralise(len(task.train), "training row")
     say(f"{label}: {rows}; test rows: {sets}; labels: {list_names(task.labels)}")
     for pattern in task.patterns:
         words = list_names(map(repr, pattern.label_words))
@@ -62,7 +62,7 @@ def _tabulate_trials(jobs: Sequence[Job]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("trials", overflow="fold")
     for number in shots:
-        table.add_column(word_number(number, "shot"), justify="right")
+        table.add_column(pluralise(number, "shot"), justify="right")
     table.add_column("", overflow="fold")
     for cell, numbers in counts.items():
         lost = f"{skipped[cell]} skipped" if 0 < skipped[cell] < numbers.total() else "skipped" * (skipped[cell] > 0)
@@ -78,5 +78,5 @@ def _name_trial(job: Job) -> str:
     trial = job.trial
     return (
         f"{job.trial_id}  {trial.task.label}  {_name_model(job) or 'no model'}  {trial.method.variant}  "
-        f"{word_number(trial.shots, 'shot')}  draw {trial.data_seed}  fit {trial.fit_seed}"
+        f"{pluralise(trial.shots, 'shot')}  draw {trial.data_seed}  fit {trial.fit_seed}"
     )

@@ -12,7 +12,7 @@ from fewtune.cli.options import Base
 from fewtune.cli.output import count_rows, say_error
 from fewtune.cli.predict import Model, tell_cut
 from fewtune.errors import FewtuneError, list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 if TYPE_CHECKING:
     from fewtune.predictors.rows import LabelledRows
@@ -43,9 +43,9 @@ def evaluate(
     A row whose label the model has never seen counts as answered wrong.
     """
     from fewtune.api import load
-    from fewtune.cli.evaluate_display import Report, list_wrong_rows, show_report, write_report
+    from fewtune.cli.evaluate_display import Report, list_wrong_rows, show_evaluation, write_report
     from fewtune.fitting.evaluation import evaluate_rows
-    from fewtune.fitting.suspects import write_rows
+    from fewtune.fitting.suspects import write_csv_rows
     from fewtune.predictors.rows import check_known, read_kept, read_labelled
     from fewtune.running.executors.process import set_up_here
 
@@ -70,11 +70,11 @@ def evaluate(
     if format_ == "json":
         write_report(report)
     else:
-        show_report(report)
+        show_evaluation(report)
     if out is not None:
         columns, wrong = list_wrong_rows(report, kept)
-        write_rows(out, wrong, columns)
-        say_error(f"{word_number(len(wrong), 'row')} answered wrong in {out}")
+        write_csv_rows(out, wrong, columns)
+        say_error(f"{pluralise(len(wrong), 'row')} answered wrong in {out}")
         _tell_left_out(rows, out)
     for predictor in predictors:
         tell_cut(predictor)

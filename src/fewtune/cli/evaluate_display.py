@@ -19,10 +19,10 @@ from fewtune.errors import find_near, shorten
 from fewtune.fitting.evaluation import Confusion, LabelScore, ModelAnswers, PairedModels, compare_models
 from fewtune.fitting.suspects import put_before
 from fewtune.metrics.counts import SCORES
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.predictors.rows import LabelledRows
 from fewtune.report.parted_table import Column, part_table
-from fewtune.report.wording import word_points, word_score
+from fewtune.report.wording import format_points, format_score
 from fewtune.system.terminal import make_safe, make_text, write_export
 
 MOST_LABELS = 10
@@ -44,12 +44,12 @@ class Report:
     """The share of its answers that may be wrong, where a model abstains."""
 
 
-def show_report(report: Report) -> None:
+def show_evaluation(report: Report) -> None:
     """Print it all: the figures of each model, each label's, and of one model what it takes for what."""
     rows, first = report.rows, report.answers[0]
     names = _name_models(report.folders)
-    _print(f"{word_number(len(rows.labels), 'row')} of {rows.file.path.name}, labels in column {_quote(rows.column)}.")
-    for line in _word_labels(report, names):
+    _print(f"{pluralise(len(rows.labels), 'row')} of {rows.file.path.name}, labels in column {_quote(rows.column)}.")
+    for line in _format_labels(report, names):
         _print(line)
     console.print()
     pair = compare_models(*report.answers) if len(report.answers) > 1 else None
@@ -58,10 +58,10 @@ def show_report(report: Report) -> None:
     majority = _quote(first.gold.names[first.evaluation.majority_label])
     _print(f"majority: always answering {majority}, the commonest of these rows' labels that {names[0]} knows.")
     if pair is not None:
-        _print(word_pair(pair, names))
+        _print(format_pair(pair, names))
     for name, answers, risk in zip(names, report.answers, report.risks, strict=True):
         if risk is not None:
-            _print(_word_answered(name, answers, risk))
+            _print(_format_answered(name, answers, risk))
     console.print()
     _show_labels(report, names)
     confusions = first.list_confusions()
@@ -110,26 +110,26 @@ def list_wrong_rows(report: Report, kept: Sequence[Mapping[str, str]]) -> tuple[
     return list(tell(0)), [tell(int(place)) for place in np.flatnonzero(first.wrong)]
 
 
-def word_pair(pair: PairedModels, names: Sequence[str]) -> str:
+def format_pair(pair: PairedModels, names: Sequence[str]) -> str:
     """Say which of two models answers more rows right, or that it cannot be told."""
     score = pair.metrics["accuracy"]
     first, second = names
     alone = (
-        f"{first} alone is right in {word_number(pair.first_alone, 'row')}, {second} alone in {pair.second_alone} "
+        f"{first} alone is right in {pluralise(pair.first_alone, 'row')}, {second} alone in {pair.second_alone} "
         f"(McNemar's exact p {pair.exact_p:.2g})."
     )
-    gain, low, high = (word_points(value) for value in (score.difference, score.low, score.high))
+    gain, low, high = (format_points(value) for value in (score.difference, score.low, score.high))
     match score.better:
         case "first":
             return f"By accuracy {first} is better than {second}: {gain} points [{low}, {high}]. {alone}"
         case "second":
-            gain, high, low = (word_points(-value) for value in (score.difference, score.low, score.high))
+            gain, high, low = (format_points(-value) for value in (score.difference, score.low, score.high))
             return f"By accuracy {second} is better than {first}: {gain} points [{low}, {high}]. {alone}"
         case None:
             return f"By accuracy it cannot be told which is better: {gain} points for {first} [{low}, {high}]. {alone}"
 
 
-def _word_labels(report: Report, names: Sequence[str]) -> list[str]:
+def _format_labels(report: Report, names: Sequence[str]) -> list[str]:
     """What is to be said of the labels before any figure: those that a model does not know, and a single one."""
     lines = []
     known = [frozenset(each.gold.names[: each.gold.known]) for each in report.answers]
@@ -142,34 +142,34 @@ def _word_labels(report: Report, names: Sequence[str]) -> list[str]:
         )
     elif len(known) > 1:
         told = [("neither model ever saw", report.answers[0])]
-    lines += [_word_unknown(saw, answers) for saw, answers in told if answers.gold.unknown]
+    lines += [_format_unknown(saw, answers) for saw, answers in told if answers.gold.unknown]
     if len(known) == 1 and report.answers[0].gold.unknown:
-        count = word_number(report.answers[0].evaluation.known_rows, "row")
+        count = pluralise(report.answers[0].evaluation.known_rows, "row")
         lines.append(f"Figures of probabilities (auroc to ece) are of the {count} whose label is known.")
     if len(set(report.rows.labels)) == 1:
         lines.append("Every row has one label: how well labels are told apart cannot be judged by these rows.")
     return lines
 
 
-def _word_unknown(saw: str, answers: ModelAnswers) -> str:
+def _format_unknown(saw: str, answers: ModelAnswers) -> str:
     """Which labels are not known; `saw`: 'the model never saw'."""
     unknown = answers.gold.unknown
     count = sum(unknown.values())
-    listed = [_word_one_unknown(label, rows, answers) for label, rows in list(unknown.items())[:MOST_UNKNOWN]]
+    listed = [_format_one_unknown(label, rows, answers) for label, rows in list(unknown.items())[:MOST_UNKNOWN]]
     more = f" and {len(unknown) - len(listed)} more" if len(unknown) > len(listed) else ""
     return (
-        f"{word_number(count, 'row')} {choose_verb(count, 'has a label', 'have labels')} that {saw}, and "
+        f"{pluralise(count, 'row')} {choose_verb(count, 'has a label', 'have labels')} that {saw}, and "
         f"{choose_verb(count, 'counts', 'count')} as wrong: {', '.join(listed)}{more}."
     )
 
 
-def _word_one_unknown(label: str, rows: int, answers: ModelAnswers) -> str:
+def _format_one_unknown(label: str, rows: int, answers: ModelAnswers) -> str:
     respelt = answers.gold.respelt.get(label)
     if respelt is not None:
-        return f"{_quote(label)} ({word_number(rows, 'row')}; the model has {_quote(respelt)}: write it so)"
+        return f"{_quote(label)} ({pluralise(rows, 'row')}; the model has {_quote(respelt)}: write it so)"
     near = find_near(label, answers.gold.names[: answers.gold.known])
     hint = "" if near is None else f"; is {_quote(near)} meant?"
-    return f"{_quote(label)} ({word_number(rows, 'row')}{hint})"
+    return f"{_quote(label)} ({pluralise(rows, 'row')}{hint})"
 
 
 def _tabulate_metrics(answers: ModelAnswers) -> list[Any]:
@@ -177,9 +177,9 @@ def _tabulate_metrics(answers: ModelAnswers) -> list[Any]:
     return _tabulate(
         ("metric", list(found)),
         [
-            ("value", [word_score(bounds.mean) for bounds in found.values()]),
-            ("95 % interval", [_word_interval(bounds.low, bounds.high) for bounds in found.values()]),
-            ("majority", [word_score(majority[name]) if name in majority else "" for name in found]),
+            ("value", [format_score(bounds.mean) for bounds in found.values()]),
+            ("95 % interval", [_format_interval(bounds.low, bounds.high) for bounds in found.values()]),
+            ("majority", [format_score(majority[name]) if name in majority else "" for name in found]),
         ],
     )
 
@@ -190,12 +190,12 @@ def _tabulate_pair(pair: PairedModels, first: ModelAnswers, names: Sequence[str]
     return _tabulate(
         ("metric", list(pair.metrics)),
         [
-            (names[0], [word_score(each.first) for each in scores]),
-            (names[1], [word_score(each.second) for each in scores]),
+            (names[0], [format_score(each.first) for each in scores]),
+            (names[1], [format_score(each.second) for each in scores]),
             ("difference", [f"{each.difference:+z.3f}" for each in scores]),
             ("95 % interval", [f"{each.low:+z.3f} to {each.high:+z.3f}" for each in scores]),
             ("better", [better[each.better] for each in scores]),
-            ("majority", [word_score(first.evaluation.majority_scores[name]) for name in pair.metrics]),
+            ("majority", [format_score(first.evaluation.majority_scores[name]) for name in pair.metrics]),
         ],
     )
 
@@ -212,13 +212,13 @@ def _show_labels(report: Report, names: Sequence[str]) -> None:
         shown = scores
     columns = [
         ("rows", [str(each.rows) for each in shown]),
-        ("precision", [word_score(each.precision) for each in shown]),
-        ("recall", [word_score(each.recall) for each in shown]),
-        ("F1", [word_score(each.f1) for each in shown]),
+        ("precision", [format_score(each.precision) for each in shown]),
+        ("recall", [format_score(each.recall) for each in shown]),
+        ("F1", [format_score(each.f1) for each in shown]),
     ]
     if len(report.answers) > 1:
         other = {each.label: each.f1 for each in report.answers[1].score_labels()}
-        columns.append((f"F1 of {names[1]}", [word_score(other.get(each.label)) for each in shown]))
+        columns.append((f"F1 of {names[1]}", [format_score(other.get(each.label)) for each in shown]))
     for table in _tabulate(("label", [each.label for each in shown]), columns):
         console.print(table)
 
@@ -230,24 +230,24 @@ def _show_confusions(confusions: Sequence[Confusion], report: Report) -> None:
     for each in confusions[:MOST_CONFUSIONS]:
         told = make_safe(
             f"takes {_quote(each.label)} for {_quote(each.taken_for)} in {each.count} of "
-            f"{word_number(each.rows, 'row')}, such as row {each.example + 1}:"
+            f"{pluralise(each.rows, 'row')}, such as row {each.example + 1}:"
         )
         room = console.width - len(told) - 1
         apart = room < LEAST_TEXT
-        text = shorten(make_safe(_word_text(report.rows, each.example)), console.width - 2 if apart else room)
+        text = shorten(make_safe(_format_text(report.rows, each.example)), console.width - 2 if apart else room)
         _print(f"{told}\n  {text}" if apart else f"{told} {text}")
 
 
-def _word_answered(name: str, answers: ModelAnswers, risk: float) -> str:
+def _format_answered(name: str, answers: ModelAnswers, risk: float) -> str:
     """What a model that abstains did, with the exact 95 % interval of the share that was wrong."""
     rows, answered = len(answers.abstained), int((~answers.abstained).sum())
     likeliest = "Scores count its likeliest label of every row."
     if not answered:
-        return f"On all {word_number(rows, 'row')} {name} abstained: it says nothing here. {likeliest}"
+        return f"On all {pluralise(rows, 'row')} {name} abstained: it says nothing here. {likeliest}"
     wrong = int(answers.wrong[~answers.abstained].sum())
     found = binomtest(wrong, answered).proportion_ci()
     return (
-        f"Of {word_number(rows, 'row')} {name} answered {answered} and abstained on the rest; {wrong / answered:.3f} "
+        f"Of {pluralise(rows, 'row')} {name} answered {answered} and abstained on the rest; {wrong / answered:.3f} "
         f"of its answers are wrong [{found.low:.3f}, {found.high:.3f}]; {risk:g} are allowed. {likeliest}"
     )
 
@@ -282,7 +282,7 @@ def _describe(report: Report, place: int) -> dict[str, Any]:
                 "taken_for": each.taken_for,
                 "count": each.count,
                 "rows": each.rows,
-                "example": {"row": each.example + 1, "text": shorten(_word_text(report.rows, each.example))},
+                "example": {"row": each.example + 1, "text": shorten(_format_text(report.rows, each.example))},
             }
             for each in answers.list_confusions()
         ],
@@ -298,12 +298,12 @@ def _describe_pair(pair: PairedModels) -> dict[str, Any]:
     return {"differences": found.pop("metrics"), **found}
 
 
-def _word_text(rows: LabelledRows, place: int) -> str:
+def _format_text(rows: LabelledRows, place: int) -> str:
     """A row's texts in one line."""
     return " | ".join(" ".join(text.split()) for text in rows.texts[place].values())
 
 
-def _word_interval(low: float | None, high: float | None) -> str:
+def _format_interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 

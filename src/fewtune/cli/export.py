@@ -45,17 +45,17 @@ def export(
     from fewtune.exporting.export import ExportOptions, exporting
     from fewtune.fitting.model_card import RELIABILITY, add_card
     from fewtune.predictors.model_folder import read_manifest
-    from fewtune.predictors.rows import read_texts
+    from fewtune.predictors.rows import read_row_texts
 
     manifest = read_manifest(model)
-    rows = [] if form.check is None else read_texts(form.check, manifest.fields)
+    rows = [] if form.check is None else read_row_texts(form.check, manifest.fields)
     least = None if manifest.abstention is None else manifest.abstention.threshold
     picture = model / RELIABILITY
     drawn = picture.read_text(encoding="utf-8") if picture.is_file() else None
     with exporting(model, out, ExportOptions(form.merge, form.onnx, form.base), rows) as (finished, found):
         if found.form != "program":  # which its card says how to do
             manifest = manifest.model_copy(update={"abstention": None})
-        add_card(finished, manifest, _word_loading(found, manifest.labels, form.onnx, least), drawn)
+        add_card(finished, manifest, _format_loading(found, manifest.labels, form.onnx, least), drawn)
     if found.reason is not None:
         say(f"No sequence classifier can hold this model: {found.reason}")
     say(f"{_KINDS[found.form]}: {out}")
@@ -75,7 +75,7 @@ _KINDS = {
 _FOLDER = 'FOLDER = "."  # where this file lies'
 
 
-def _word_adapter(base: BaseModel, labels: Sequence[str], texts: str) -> str:
+def _format_adapter(base: BaseModel, labels: Sequence[str], texts: str) -> str:
     """The card's lines on an adapter: how it is put onto its base model, what that is, and what is said meanwhile."""
     from fewtune.models.catalogue import CATALOGUE
 
@@ -125,7 +125,7 @@ The labels in the order of the logits:
 ```"""
 
 
-def _word_loading(found: Export, labels: Sequence[str], onnx: bool, least: float | None) -> list[str]:
+def _format_loading(found: Export, labels: Sequence[str], onnx: bool, least: float | None) -> list[str]:
     """The card's lines: how the export is loaded, and what it is given."""
     columns = [[f"first {name}", f"second {name}"] for name in found.fields]
     texts = ", ".join(json.dumps(column, ensure_ascii=False) for column in columns)
@@ -140,7 +140,7 @@ model = AutoModelForSequenceClassification.from_pretrained(FOLDER)
 given = tokenizer({texts}, padding=True, truncation=True, return_tensors="pt")
 probabilities = model(**given).logits.softmax(-1)
 ```""",
-        "adapter": "" if found.base is None else _word_adapter(found.base, labels, texts),
+        "adapter": "" if found.base is None else _format_adapter(found.base, labels, texts),
         "sentence_transformer": f"""```python
 from scipy.special import softmax
 from sentence_transformers import SentenceTransformer

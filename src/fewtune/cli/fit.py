@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from fewtune.cli.fit_options import BUDGET, Calibration, Choice, Columns, Source
+from fewtune.cli.fit_options import BUDGET, Calibration, ChoiceOptions, ColumnOptions, Source
 from fewtune.cli.options import make_flag
 from fewtune.cli.output import console, say, say_error, say_to_copy
 from fewtune.errors import FewtuneError, UnwrittenError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.system.durations import parse_seconds
 from fewtune.system.failure_kinds import find_system_error
 
 if TYPE_CHECKING:
     from fewtune.fitting.candidates import Candidate, Portfolio
     from fewtune.fitting.labelled_file import LabelledFile
-    from fewtune.fitting.terms import Limits
+    from fewtune.fitting.terms import ModelLimits
     from fewtune.tasks.base import Task
 
 LEAST_ROOM = 1 << 16
@@ -47,8 +47,8 @@ def fit(
     /,
     *,
     save: Annotated[Path, Parameter(help="New folder for the model.")],
-    columns: Columns = Columns(),
-    choice: Choice = Choice(),
+    columns: ColumnOptions = ColumnOptions(),
+    choice: ChoiceOptions = ChoiceOptions(),
     calibration: Calibration = Calibration(),
     source: Source = Source(),
     force: Annotated[
@@ -111,7 +111,7 @@ def fit(
     return 0 if is_clear or force else 1
 
 
-def _make_room(save: Path, calibration: Calibration, columns: Columns) -> Path:
+def _make_room(save: Path, calibration: Calibration, columns: ColumnOptions) -> Path:
     """Where the model goes, with a folder that can be written to around it, and nothing in its way."""
     from fewtune.cli.fit_display import CURVE, LABEL_NEXT, SUSPECTS, name_beside
     from fewtune.records import check_room, is_empty
@@ -146,7 +146,7 @@ def _saved(save: Path) -> Iterator[None]:
         raise FewtuneError(f"{told} The model in {save} is whole. {again}") from error
 
 
-def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
+def _name_file(train: Path, columns: ColumnOptions, choice: ChoiceOptions) -> LabelledFile:
     from fewtune.fitting.labelled_file import LabelledFile
 
     return LabelledFile(
@@ -160,26 +160,26 @@ def _name_file(train: Path, columns: Columns, choice: Choice) -> LabelledFile:
     )
 
 
-def _check_rows(task: Task, file: LabelledFile | None, columns: Columns, calibration: Calibration) -> None:
+def _check_rows(task: Task, file: LabelledFile | None, columns: ColumnOptions, calibration: Calibration) -> None:
     """Refuse curves that the rows are too few for, and unlabelled rows of none, before anything runs."""
     from fewtune.fitting.growth import choose_sizes
-    from fewtune.predictors.rows import read_texts
+    from fewtune.predictors.rows import read_row_texts
 
     if columns.unlabelled is not None:
-        read_texts(columns.unlabelled, task.fields)
+        read_row_texts(columns.unlabelled, task.fields)
     if calibration.curve and file is not None:
         choose_sizes(file.read(hold_out=True))
 
 
-def _take_file(file: LabelledFile, choice: Choice, seconds: float | None, limits: Limits) -> _Asked:
+def _take_file(file: LabelledFile, choice: ChoiceOptions, seconds: float | None, limits: ModelLimits) -> _Asked:
     """What suits a file's rows, or is named."""
     from fewtune.fitting.candidates import list_candidates
-    from fewtune.models import word_terms
+    from fewtune.models import format_terms
 
     task = file.read()
     portfolio = list_candidates(task, tuple(choice.model or ()), choice.methods, choice.fast, limits)
     models = [each.model for each in portfolio.candidates if each.model is not None]
-    for note in (*word_terms(models), *task.notes):
+    for note in (*format_terms(models), *task.notes):
         say(note)
     for each in portfolio.left_out:
         say_error(f"{each.name} is left out: {each.reason}")
@@ -194,20 +194,20 @@ def _take_study(source: Source, seconds: float | None) -> _Asked:
 
     from fewtune.fitting.candidates import Candidate, Portfolio
     from fewtune.fitting.study_choice import read_choice
-    from fewtune.report.findings import word_outcome
-    from fewtune.report.wording import word_decision, word_question
+    from fewtune.report.findings import format_outcome
+    from fewtune.report.wording import format_decision, format_question
 
     assert source.from_ is not None  # as `check` has it where there is no file
     choice = read_choice(source.from_, source.task, source.data_dir, say)
-    decision = word_decision(choice.decision)
-    say(f"{word_question(choice.decision)}: {decision}")
+    decision = format_decision(choice.decision)
+    say(f"{format_question(choice.decision)}: {decision}")
     task = _take_some(choice.task, source.rows)
     shots, rows = choice.decision.question.shots, len(task.train)
-    told = f"The study compared methods fitted on {word_number(shots, 'row')}. This model is fitted on "
-    told += f"{'all ' if source.rows is None else ''}{word_number(rows, 'row')}, where another method may be better."
+    told = f"The study compared methods fitted on {pluralise(shots, 'row')}. This model is fitted on "
+    told += f"{'all ' if source.rows is None else ''}{pluralise(rows, 'row')}, where another method may be better."
     say(told)
     findings = [f"{each.severity}, {each.rule}: {each.reason}" for each in choice.result.findings]
-    audit = word_outcome(choice.result.findings)
+    audit = format_outcome(choice.result.findings)
     found = {"decision": decision, "audit": audit, "findings": findings, "raced": told}
     task = replace(task, test_sets=())  # the study measured what its methods make of them
     chosen: Candidate = Candidate(choice.method, choice.model, choice.settings)

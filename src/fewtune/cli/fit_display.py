@@ -14,7 +14,7 @@ from rich.table import Table
 
 from fewtune.cli.output import console, say, say_error
 from fewtune.errors import shorten
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.system.terminal import make_text
 
 if TYPE_CHECKING:
@@ -59,16 +59,16 @@ def save_with_card(fitted: FittedFile, save: Path) -> None:
 
 def show_rows(task: Task, portfolio: Portfolio, max_tokens: int | None) -> None:
     """Show what the rows are, and what the candidates' models read of them, before anything is fitted."""
-    from fewtune.fitting.row_look import look_at_rows, read_model_facts, word_look
+    from fewtune.fitting.row_look import format_row_look, look_at_rows, read_model_facts
 
     models = dict.fromkeys(each.model for each in portfolio.candidates if each.model is not None)
-    for line in word_look(look_at_rows(task, [read_model_facts(model, max_tokens) for model in models])):
+    for line in format_row_look(look_at_rows(task, [read_model_facts(model, max_tokens) for model in models])):
         say(line)
 
 
 def show_summary(fitted: FittedFile, save: Path, unlabelled: Path | None) -> bool:
     """Show what was chosen, what the model is worth and what its rows say; whether it is clearly above one answer."""
-    from fewtune.report.model_choice import word_choice, word_stated
+    from fewtune.report.model_choice import format_kept_choice, format_stated
 
     predictor = fitted.predictor
     if fitted.refused is not None:
@@ -76,8 +76,8 @@ def show_summary(fitted: FittedFile, save: Path, unlabelled: Path | None) -> boo
     is_clear = True
     if fitted.probabilities is not None:
         _show_candidates(predictor.origin["choice"])
-        say(word_choice(predictor.origin["choice"]))
-        say(word_stated(predictor.origin["choice"]))
+        say(format_kept_choice(predictor.origin["choice"]))
+        say(format_stated(predictor.origin["choice"]))
         is_clear = _show_folds(fitted, save)
     show_tests(fitted)
     if unlabelled is not None:
@@ -89,7 +89,7 @@ def _show_candidates(choice: Mapping[str, Any]) -> None:
     """The candidates side by side, where there were several."""
     if len(choice["candidates"]) < 2:
         return
-    from fewtune.report.wording import word_lost, word_seconds
+    from fewtune.report.wording import format_lost, format_seconds
 
     table = Table(box=None, padding=(0, 1), header_style="bold", pad_edge=False)
     table.add_column("candidate")
@@ -100,9 +100,9 @@ def _show_candidates(choice: Mapping[str, Any]) -> None:
         table.add_row(
             make_text(each["name"]),
             f"{each['score']:.3f}{rows}",
-            word_lost(each["expected_loss"]),
-            word_seconds(each["fit_seconds"]),
-            word_seconds(each["row_seconds"]),
+            format_lost(each["expected_loss"]),
+            format_seconds(each["fit_seconds"]),
+            format_seconds(each["row_seconds"]),
         )
     console.print(table)
 
@@ -111,22 +111,22 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
     """Show what the folds say: calibration, abstention, labels that look wrong; whether the model is clearly above
     always answering one label.
     """
-    from fewtune.fitting.model_card import word_abstention
-    from fewtune.fitting.suspects import find_suspects, put_before, write_rows
-    from fewtune.report.model_choice import word_mistakes, word_none_label
+    from fewtune.fitting.model_card import format_abstention
+    from fewtune.fitting.suspects import find_suspects, put_before, write_csv_rows
+    from fewtune.report.model_choice import format_mistakes, format_none_label
 
     assert fitted.probabilities is not None
     predictor, learnt = fitted.predictor, fitted.predictor.origin["out_of_fold"]
     say(
-        f"Calibrated on {word_number(learnt['rows'], 'row')} that the folds' models had not seen: temperature "
+        f"Calibrated on {pluralise(learnt['rows'], 'row')} that the folds' models had not seen: temperature "
         f"{learnt['temperature']:.3g}, expected calibration error {learnt['after']['ece']:.3f}."
     )
     if "none_label" in predictor.origin:
-        say(word_none_label(predictor.origin["none_label"]))
-    for line in word_mistakes(learnt):
+        say(format_none_label(predictor.origin["none_label"]))
+    for line in format_mistakes(learnt):
         say(line)
     if predictor.abstention is not None:
-        say(word_abstention(predictor.abstention))
+        say(format_abstention(predictor.abstention))
     if fitted.unclear is not None:
         forced = "" if fitted.refused is not None else " With --force the command ends with code 0 all the same."
         say_error(f"{fitted.unclear}{forced}")
@@ -146,8 +146,8 @@ def _show_folds(fitted: FittedFile, save: Path) -> bool:
         for place in suspects
     ]
     path = name_beside(save, SUSPECTS)
-    write_rows(path, rows)
-    say(f"{word_number(len(rows), 'row')} whose label looks wrong to models that had not seen them, in {path}:")
+    write_csv_rows(path, rows)
+    say(f"{pluralise(len(rows), 'row')} whose label looks wrong to models that had not seen them, in {path}:")
     _show_rows(rows, predictor.fields)
     return True
 
@@ -156,7 +156,7 @@ def show_tests(fitted: FittedFile) -> None:
     """Show what the model makes of the files of test rows."""
     for name, found in fitted.predictor.origin.get("tests", {}).items():
         mean, low, high = found["metrics"]["accuracy"]
-        say(f"Accuracy on {name}, {word_number(found['rows'], 'row')}: {mean:.3f} [{low:.3f}, {high:.3f}].")
+        say(f"Accuracy on {name}, {pluralise(found['rows'], 'row')}: {mean:.3f} [{low:.3f}, {high:.3f}].")
 
 
 def show_growth(growth: Growth, out: Path) -> None:
@@ -170,11 +170,11 @@ def show_growth(growth: Growth, out: Path) -> None:
 
 def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
     """Show which rows a label is worth most for."""
-    from fewtune.fitting.suspects import order_by_margin, put_before, write_rows
-    from fewtune.predictors.rows import read_texts
+    from fewtune.fitting.suspects import order_by_margin, put_before, write_csv_rows
+    from fewtune.predictors.rows import read_row_texts
 
     predictor = fitted.predictor
-    texts = read_texts(unlabelled, predictor.fields)
+    texts = read_row_texts(unlabelled, predictor.fields)
     probabilities = predictor.predict_probabilities(texts)
     rows = [
         put_before(
@@ -186,8 +186,8 @@ def show_unlabelled(fitted: FittedFile, unlabelled: Path, save: Path) -> None:
         for place in order_by_margin(probabilities)
     ]
     path = name_beside(save, LABEL_NEXT)
-    write_rows(path, rows)
-    say(f"{word_number(len(rows), 'row')} without labels in {path}, the most useful to label first:")
+    write_csv_rows(path, rows)
+    say(f"{pluralise(len(rows), 'row')} without labels in {path}, the most useful to label first:")
     _show_rows(rows, predictor.fields)
 
 

@@ -17,7 +17,7 @@ from fewtune.errors import FewtuneError, list_names
 from fewtune.system.durations import parse_seconds
 
 if TYPE_CHECKING:
-    from fewtune.fitting.terms import Limits
+    from fewtune.fitting.terms import ModelLimits
 
 TEST_HELP = "Test rows, as FILE (in domain) or NAME=FILE (out of domain): the model is measured on them."
 AUTO = "auto"
@@ -31,7 +31,7 @@ MOST_ROWS = 100_000_000
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Columns:
+class ColumnOptions:
     """Which columns are read, and where other rows are."""
 
     text: Annotated[
@@ -60,7 +60,7 @@ class Columns:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Choice:
+class ChoiceOptions:
     """What is tried, and how it is chosen."""
 
     method: Annotated[
@@ -119,7 +119,7 @@ class Choice:
         """The methods that are named."""
         return tuple(name for name in self.method or () if name != AUTO)
 
-    def read_limits(self) -> Limits:
+    def read_limits(self) -> ModelLimits:
         """What the saved model may take."""
         from fewtune.fitting.terms import read_limits
 
@@ -185,7 +185,9 @@ class Source:
     ] = None
     data_dir: DataDir = None
 
-    def check(self, train: Path | None, columns: Columns, choice: Choice, calibration: Calibration) -> None:
+    def check(
+        self, train: Path | None, columns: ColumnOptions, choice: ChoiceOptions, calibration: Calibration
+    ) -> None:
         """Refuse options of a file beside a study's folder, and of a study beside a file."""
         if self.rows is not None:
             check_number("--rows", self.rows, 2, MOST_ROWS)
@@ -197,8 +199,8 @@ class Source:
                 raise FewtuneError("give the file of labelled rows, or with --from the folder of a finished study.")
             return
         given = ["the file of rows"] if train is not None else []
-        given += _list_given(Columns(unlabelled=columns.unlabelled), columns)
-        given += _list_given(Choice(seed=choice.seed), choice)
+        given += _list_given(ColumnOptions(unlabelled=columns.unlabelled), columns)
+        given += _list_given(ChoiceOptions(seed=choice.seed), choice)
         given += ["--curve"] if calibration.curve else []
         if given:
             raise FewtuneError(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from fewtune.plurals import word_number
-from fewtune.report.wording import UNKNOWN, word_bytes, word_seconds
+from fewtune.plurals import pluralise
+from fewtune.report.wording import UNKNOWN, format_memory, format_seconds
 from fewtune.running.forecast import BAND, Forecast, StudyForecast
 from fewtune.system.terminal import make_message, make_text
 
@@ -31,9 +31,9 @@ def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> N
         table.add_row(
             make_text(_name_cell(each, several)),
             str(each.trials),
-            word_seconds(each.seconds),
-            word_bytes(each.memory_bytes),
-            word_bytes(each.disk_bytes),
+            format_seconds(each.seconds),
+            format_memory(each.memory_bytes),
+            format_memory(each.disk_bytes),
             make_message(known),
         )
     console.print(table)
@@ -43,20 +43,20 @@ def show_forecast(console: Console, forecast: StudyForecast, is_race: bool) -> N
 
 def _name_cell(each: Forecast, several: bool) -> str:
     cell = each.cell
-    where = f"{cell.task} · {cell.model or 'no model'} · {word_number(cell.shots, 'shot')} · " if several else ""
+    where = f"{cell.task} · {cell.model or 'no model'} · {pluralise(cell.shots, 'shot')} · " if several else ""
     return f"{where}{cell.variant}"
 
 
 def _sum_up(forecast: StudyForecast, is_race: bool) -> Iterator[str]:
-    trials = word_number(sum(each.trials for each in forecast.cells), "trial")
+    trials = pluralise(sum(each.trials for each in forecast.cells), "trial")
     seconds = forecast.seconds
     if seconds is None:
         yield f"{trials}: what all of them take is not known, for some could not be measured."
         return
-    low, high = word_seconds(seconds * (1 - BAND)), word_seconds(seconds * (1 + BAND))
-    beside = f", {word_number(forecast.workers, 'process')} beside each other" if forecast.workers > 1 else ""
+    low, high = format_seconds(seconds * (1 - BAND)), format_seconds(seconds * (1 + BAND))
+    beside = f", {pluralise(forecast.workers, 'process')} beside each other" if forecast.workers > 1 else ""
     sooner = " The race may end sooner." if is_race else ""
     yield (
-        f"{trials}: about {word_seconds(seconds)} ({low} to {high}){beside}; {word_bytes(forecast.memory_bytes)} of "
-        f"memory at most, {word_bytes(forecast.disk_bytes) or UNKNOWN} of disk.{sooner}"
+        f"{trials}: about {format_seconds(seconds)} ({low} to {high}){beside}; {format_memory(forecast.memory_bytes)} "
+        f"of memory at most, {format_memory(forecast.disk_bytes) or UNKNOWN} of disk.{sooner}"
     )

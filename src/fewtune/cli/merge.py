@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from fewtune.cli.options import check_number
 from fewtune.cli.output import say
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 
 def merge(
@@ -28,5 +28,5 @@ def merge(
     if race is not None:
         check_number("--race", race, 2, MOST_ENTRIES)
     trials = merge_folders(parts, out, say, race=race)
-    say(f"{out}: {word_number(trials, 'trial')} of {word_number(len(parts), 'folder')}.")
+    say(f"{out}: {pluralise(trials, 'trial')} of {pluralise(len(parts), 'folder')}.")
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fewtune.cli.options import OutFolder
 from fewtune.cli.output import say
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 
 def pack(out: OutFolder, /) -> int:
@@ -12,5 +12,5 @@ def pack(out: OutFolder, /) -> int:
     from fewtune.running.output_folder import pack_folder
 
     trials = pack_folder(out)
-    say(f"{out}: {word_number(trials, 'trial')} packed into records.jsonl and predictions.parquet.")
+    say(f"{out}: {pluralise(trials, 'trial')} packed into records.jsonl and predictions.parquet.")
     return 0

@@ -15,7 +15,7 @@ from fewtune.cli.options import Base
 from fewtune.cli.output import count_rows, say_error
 from fewtune.data.csv_lines import write_csv_lines
 from fewtune.errors import FewtuneError
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.system.terminal import write_export
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ def predict(
             count(done)
         write(write_csv_lines(heads))
     if blank:
-        say_error(f"{word_number(blank, 'row')} without a text {choose_verb(blank, 'has', 'have')} no answer.")
+        say_error(f"{pluralise(blank, 'row')} without a text {choose_verb(blank, 'has', 'have')} no answer.")
     if out is not None:
-        say_error(f"{word_number(done, 'row')} answered in {out}")
+        say_error(f"{pluralise(done, 'row')} answered in {out}")
     tell_cut(predictor)
     return 0
 
@@ -102,7 +102,7 @@ def tell_cut(predictor: Predictor) -> None:
     """Say how many rows were longer than a model reads, if any were."""
     cut = predictor.count_cut()
     if cut:
-        told = f"{word_number(cut, 'row')} {choose_verb(cut, 'was', 'were')} longer than the model was fitted to read"
+        told = f"{pluralise(cut, 'row')} {choose_verb(cut, 'was', 'were')} longer than the model was fitted to read"
         say_error(f"{told}: the longest text of each lost its end.")
 
 

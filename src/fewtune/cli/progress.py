@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.time_left import TimedTrials
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
-from fewtune.report.wording import MAJORITY, word_about
+from fewtune.report.wording import MAJORITY, format_about
 from fewtune.running.job import Event, Finished, Job, Progress, Progressed, Started
 from fewtune.running.trial_metadata import describe_axes
 from fewtune.system.terminal import make_message, make_text
@@ -140,8 +140,8 @@ class LiveProgress:
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
             ProgressBar(total=self._total, completed=self._done, width=30),
-            f"{self._done} of {word_number(self._total, 'trial')}",
-            "" if left is None else f"{word_about(left)} left",
+            f"{self._done} of {pluralise(self._total, 'trial')}",
+            "" if left is None else f"{format_about(left)} left",
         )
         return Group(table, Text(), foot)
 
@@ -176,7 +176,7 @@ class PlainProgress:
         if not self._skips.is_news(record):
             return
         left = self._time_left.seconds
-        told = f"{seconds:.0f} s" + (f"; {word_about(left)} left" if left is not None else "")
+        told = f"{seconds:.0f} s" + (f"; {format_about(left)} left" if left is not None else "")
         line = (
             f"[{self._done}/{self._total}] {_name_trial(job)} draw {job.trial.data_seed}: "
             f"{describe_outcome(record)} ({told})"
@@ -206,4 +206,4 @@ def describe_outcome(record: Record) -> str:
 
 def _name_trial(job: Job) -> str:
     model = f"{job.trial.model.name} " if job.trial.model is not None else ""
-    return f"{job.trial.task.label} {model}{job.trial.method.variant}, {word_number(job.trial.shots, 'shot')}"
+    return f"{job.trial.task.label} {model}{job.trial.method.variant}, {pluralise(job.trial.shots, 'shot')}"

@@ -13,14 +13,14 @@ from fewtune.errors import FewtuneError
 from fewtune.system.sizes import parse_bytes
 
 if TYPE_CHECKING:
-    from fewtune.analysis.recommend import Budget
+    from fewtune.analysis.recommend import CostBudget
 
 MOST_QUERIES = 10**15
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Limits:
+class CostOptions:
     """What the method may cost, and what it is judged and priced by."""
 
     max_fit_seconds: Annotated[float | None, Parameter(help="Seconds that fitting may take.")] = None
@@ -33,15 +33,15 @@ class Limits:
     ] = 0.0
     queries: Annotated[int, Parameter(help="Rows to be answered: what the cheapest method is priced by.")] = 1000
 
-    def read(self) -> Budget:
+    def read(self) -> CostBudget:
         """The budget that is asked for; raises FewtuneError for a value out of range."""
-        from fewtune.analysis.recommend import Budget
+        from fewtune.analysis.recommend import CostBudget
 
         check_number("--queries", self.queries, 0, MOST_QUERIES)
         check_share("--out-of-domain-weight", self.out_of_domain_weight, "in domain alone")
         check_seconds("--max-fit-seconds", self.max_fit_seconds)
         check_seconds("--max-latency", self.max_latency)
-        return Budget(
+        return CostBudget(
             max_fit_seconds=self.max_fit_seconds,
             max_memory_bytes=None if self.max_memory is None else parse_bytes("--max-memory", self.max_memory),
             max_latency_seconds=self.max_latency,
@@ -62,14 +62,14 @@ def recommend(
         ),
     ] = None,
     guarantee: GuaranteeOption = None,
-    limits: Limits = Limits(),
+    limits: CostOptions = CostOptions(),
 ) -> int:
     """Say which method to use and what it is expected to lose to the best, or the best bet and what would settle it."""
     from fewtune.report.advice import show_decisions
     from fewtune.report.findings import show_errors
     from fewtune.report.results import read_result
     from fewtune.report.tables import show_models
-    from fewtune.report.wording import word_missing
+    from fewtune.report.wording import format_missing
 
     if within is not None and not 0 <= within < 1:  # nor is what is not a number
         raise FewtuneError(f"--within is {within:g}; give a number from 0 to below 1 (0.03: three points).")
@@ -77,7 +77,7 @@ def recommend(
     result = read_result(out)
     show_errors(console, result.findings)
     if result.analysis.missing:
-        say(word_missing(result.analysis.missing))
+        say(format_missing(result.analysis.missing))
     show_models(console, result.analysis)
     show_decisions(console, result.recommend(budget, within, guarantee), memory_limited=limits.max_memory is not None)
     return 0

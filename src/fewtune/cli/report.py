@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from fewtune.cli.options import OutFolder, Profile, Strict
 from fewtune.cli.output import console, say_error, say_to_copy
 from fewtune.errors import FewtuneError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.system.garbage_collection import collecting_later
 from fewtune.system.terminal import write_export
 
@@ -58,7 +58,7 @@ def report(
                 show_profile(console, result.records)
         if figures is not None:
             written = write_figures(result.analysis, figures)
-            say_error(f"figures: {word_number(len(written), 'file')} in {figures}")
+            say_error(f"figures: {pluralise(len(written), 'file')} in {figures}")
     return end_with(result, strict)
 
 

@@ -27,9 +27,9 @@ from fewtune.cli.output import complain, console, say, say_to_copy
 from fewtune.cli.report import end_with, show_report
 from fewtune.cli.track import Tracking
 from fewtune.errors import FewtuneError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.system.durations import parse_minutes, parse_seconds
-from fewtune.system.signals import as_interrupted, exit_code, word_interrupt
+from fewtune.system.signals import as_interrupted, exit_code, format_interrupt
 from fewtune.system.sizes import parse_bytes
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _check_gpus(asked: int) -> None:
 
     there = torch.cuda.device_count()
     if 0 < there < asked:
-        raise FewtuneError(f"--devices-per-trial is {asked}, and this machine has {word_number(there, 'GPU')}.")
+        raise FewtuneError(f"--devices-per-trial is {asked}, and this machine has {pluralise(there, 'GPU')}.")
 
 
 @Parameter(name="*")
@@ -240,7 +240,7 @@ def run(
         if display.folder is None:
             raise
         kept = f"Finished trials are kept in {display.folder}; the same command goes on from there."
-        complain(f"{word_interrupt(stopped)}. {kept}")
+        complain(f"{format_interrupt(stopped)}. {kept}")
         return exit_code(stopped)
     show_report(result)
     if _has_learnt(result):

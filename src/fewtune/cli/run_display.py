@@ -17,17 +17,16 @@ from rich.padding import Padding
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.cli.forecast import show_forecast
 from fewtune.cli.progress import LiveProgress, PlainProgress, TimeLeft, pass_on
-from fewtune.models import word_terms
-from fewtune.plurals import word_number
+from fewtune.models import format_terms
+from fewtune.plurals import pluralise
 from fewtune.records import NEVER_RUN, Record
 from fewtune.report.profile import CommandSeconds
 from fewtune.report.race import tabulate_race
-from fewtune.report.wording import word_about, word_decision, word_question, word_seconds
+from fewtune.report.wording import format_about, format_decision, format_question, format_seconds
 from fewtune.running.job import Job
 from fewtune.running.run_study import (
     Closed,
     Forecasted,
-    LeftOut,
     Looked,
     Measuring,
     Noticed,
@@ -35,6 +34,7 @@ from fewtune.running.run_study import (
     Prepared,
     Preparing,
     StudyEvent,
+    TrialsLeftOut,
 )
 from fewtune.system.terminal import make_message
 
@@ -69,7 +69,7 @@ class RunDisplay:
         match event:
             case Preparing():
                 self._study = event
-                self._print(*word_terms(model.name for model in event.study.models))
+                self._print(*format_terms(model.name for model in event.study.models))
                 self._print("Finding models and data (fetched once and kept) …")
             case Prepared(jobs, tasks):
                 self._clock.append(time.perf_counter())
@@ -94,21 +94,21 @@ class RunDisplay:
                     already = f"{len(jobs)} of them new"
                 left = TimeLeft(jobs, workers, timed, self._forecast)
                 if self._jobs and left.seconds is not None:
-                    already += f" ({word_about(left.seconds)})"
+                    already += f" ({format_about(left.seconds)})"
                 self._jobs.extend(jobs)
                 name, total = self._study.study.name, len(jobs) + reused
                 running = sum(map(_runs, jobs))
                 without = f", {len(jobs) - running} skipped" if running < len(jobs) else ""
-                self._print(f"{name}: {word_number(total, 'trial')}, {already}{without}, in {self.folder}")
+                self._print(f"{name}: {pluralise(total, 'trial')}, {already}{without}, in {self.folder}")
                 kind = LiveProgress if self._console.is_terminal else PlainProgress
                 self._listener = kind(self._console, running, left)
                 self._exits.enter_context(self._listener)
-            case LeftOut():
+            case TrialsLeftOut():
                 self._exits.close()
-                self._print(word_left_out(event))
+                self._print(format_trials_left_out(event))
             case Looked():
                 self._exits.close()
-                for standing, line in zip(event.standings, word_look(event), strict=True):
+                for standing, line in zip(event.standings, format_race_look(event), strict=True):
                     self._print(line)
                     self._console.print(Padding(tabulate_race(standing.decision, standing.running), (0, 0, 0, 2)))
             case Closed():
@@ -143,22 +143,22 @@ def _runs(job: Job) -> bool:
     return job.skip_reason is None
 
 
-def word_left_out(event: LeftOut) -> str:
+def format_trials_left_out(event: TrialsLeftOut) -> str:
     """Say which trials a budget left out."""
     counts = Counter(job.trial.method.variant for job in event.jobs)
     kinds = ", ".join(f"{count} of {variant}" for variant, count in counts.items())
-    trials = word_number(len(event.jobs), "trial")
-    return f"The budget of {word_seconds(event.seconds)} has no time for more: left out are {trials} ({kinds})."
+    trials = pluralise(len(event.jobs), "trial")
+    return f"The budget of {format_seconds(event.seconds)} has no time for more: left out are {trials} ({kinds})."
 
 
-def word_look(event: Looked) -> list[str]:
+def format_race_look(event: Looked) -> list[str]:
     """Say what a race found, a line a task and number of shots: after a round its answer, by bounds after a look."""
     lines = []
     for decision in (standing.decision for standing in event.standings):
         head = f"round {event.number}"
         if decision.question.guarantee == "bound":
-            head = f"look {event.number} of {len(event.looks)}, after {word_number(decision.draws, 'draw')}"
-        lines.append(f"{head} · {word_question(decision)}: {word_decision(decision)}")
+            head = f"look {event.number} of {len(event.looks)}, after {pluralise(decision.draws, 'draw')}"
+        lines.append(f"{head} · {format_question(decision)}: {format_decision(decision)}")
     return lines
 
 
@@ -171,7 +171,7 @@ def list_skips(jobs: Sequence[Job]) -> list[str]:
             skipped.setdefault(job.skip_reason, {}).setdefault(on, Counter())[job.trial.method.variant] += 1
     lines = []
     for reason, places in skipped.items():
-        trials = word_number(sum(variants.total() for variants in places.values()), "trial")
+        trials = pluralise(sum(variants.total() for variants in places.values()), "trial")
         which = "; ".join(f"{', '.join(variants)} {on}" for on, variants in places.items())
         lines.append(f"{trials} will be skipped ({which}): {reason}")
     return lines

@@ -36,7 +36,7 @@ class Where:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Bounds:
+class ServingOptions:
     """What is taken, and how rows come together."""
 
     window: Annotated[float, Parameter(help="Milliseconds that a row waits for others to be scored with.")] = 5.0
@@ -50,10 +50,12 @@ class Bounds:
     ] = 30.0
 
 
-def serve(model: Model, /, *, where: Where = Where(), bounds: Bounds = Bounds(), base: Base = None) -> int:
+def serve(
+    model: Model, /, *, where: Where = Where(), bounds: ServingOptions = ServingOptions(), base: Base = None
+) -> int:
     """Serve a saved model over HTTP until Ctrl-C: /predict, /classify, a page to try it by hand, /docs."""
     from fewtune.running.executors.process import set_up_here
-    from fewtune.serving.limits import Limits
+    from fewtune.serving.limits import RequestLimits
     from fewtune.serving.server import Address, Saved, serve_model
 
     check_number("--port", where.port, 0, 65_535)
@@ -64,7 +66,7 @@ def serve(model: Model, /, *, where: Where = Where(), bounds: Bounds = Bounds(),
     counts = {"--batch-rows": bounds.batch_rows, "--max-waiting": bounds.max_waiting, "--max-rows": bounds.max_rows}
     for option, number in {**counts, "--max-characters": bounds.max_characters}.items():
         check_number(option, number, 1, MOST)
-    limits = Limits(
+    limits = RequestLimits(
         body_bytes=parse_bytes("--max-body", bounds.max_body),
         rows=bounds.max_rows,
         characters=bounds.max_characters,

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from fewtune.cli.options import OutFolder
 from fewtune.cli.output import complain, say
 from fewtune.errors import FewtuneError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class Tracking:
 
         name, uri = self.track, self.track_uri
         _make_tracker(name, "", uri)  # what it needs is missing now or never
-        with Follower(lambda study: _make_tracker(name, study, uri), complain, _word_answer) as follower:
+        with Follower(lambda study: _make_tracker(name, study, uri), complain, _format_answer) as follower:
             yield follower.hear
 
 
@@ -67,7 +67,7 @@ def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which
     try:
         told, trials = fill_tracker(out, tracker)
         if told:
-            tracker.conclude(_word_answer(out))
+            tracker.conclude(_format_answer(out))
     except FewtuneError:
         raise
     except Exception as error:
@@ -75,11 +75,11 @@ def track(out: OutFolder, /, *, to: Annotated[TrackerName, Parameter(help="Which
             f"{to} could not be told ({' '.join(f'{type(error).__name__}: {error}'.split())[:300]}). What it was told "
             "stays; the same command tells it the rest."
         ) from error
-    say(f"{out}: {told} of {word_number(trials, 'trial')} told to {to}; it had the others.")
+    say(f"{out}: {told} of {pluralise(trials, 'trial')} told to {to}; it had the others.")
     return 0
 
 
-def _word_answer(out: Path) -> str:
+def _format_answer(out: Path) -> str:
     from fewtune.report.results import read_result
 
     return read_result(out).answer

@@ -25,7 +25,7 @@ KINDS = {int: "a whole number", float: "a number"}
 """What an option takes, by its type; every other takes any text."""
 
 
-def word_usage(error: CycloptsError) -> str:
+def format_usage(error: CycloptsError) -> str:
     """Say what is wrong with the arguments, what is allowed, and what to do."""
     command = " ".join(error.command_chain or ())
     match error:
@@ -46,12 +46,14 @@ def word_usage(error: CycloptsError) -> str:
             return f"{token.keyword} is given twice; give it once."
         case CoercionError(token=token, argument=Argument() as argument) if token is not None:
             name = token.keyword or _name(argument)
-            return f"{name} is {shorten(repr(token.value))}; give {_word_kind(argument)}."
+            return f"{name} is {shorten(repr(token.value))}; give {_format_kind(argument)}."
         case MissingArgumentError(argument=Argument() as argument):
             keyword = error.keyword or next((token.keyword for token in argument.tokens if token.keyword), None)
             if keyword is not None:
                 return f"{keyword} is given without a value; {_point_to_help(command)}."
-            return f"{command} needs {_name(argument)}: {_word_need(argument)} {_point_to_help(command).capitalize()}."
+            return (
+                f"{command} needs {_name(argument)}: {_format_need(argument)} {_point_to_help(command).capitalize()}."
+            )
     return " ".join(str(error).split())
 
 
@@ -64,16 +66,16 @@ def _name(argument: Argument) -> str:
     return argument.name if argument.name.startswith("-") else argument.name.upper()
 
 
-def _word_need(argument: Argument) -> str:
+def _format_need(argument: Argument) -> str:
     choices = argument.get_choices()
     if choices:
-        return f"give {_word_kind(argument)}."
+        return f"give {_format_kind(argument)}."
     told = argument.parameter.help or ""
     first = told.partition(" ")[0]
     return told if first.isupper() and len(first) > 1 else told[:1].lower() + told[1:]  # CSV stays as it is
 
 
-def _word_kind(argument: Argument) -> str:
+def _format_kind(argument: Argument) -> str:
     """What an argument takes: 'methods, tasks or models', 'a whole number or auto'."""
     hints: list[Any] = [argument.hint, *get_args(argument.hint)]
     kinds = [*(KINDS[hint] for hint in hints if hint in KINDS), *(argument.get_choices() or ())]

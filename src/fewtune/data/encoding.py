@@ -16,7 +16,7 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 SAVE_AS_UTF8 = "In Excel choose the file type 'CSV UTF-8 (Comma delimited)', in LibreOffice the character set UTF-8."
 
 
-def read_lines(stream: io.BufferedReader, place: str, newline: str) -> Iterator[str]:
+def decode_lines(stream: io.BufferedReader, place: str, newline: str) -> Iterator[str]:
     """The lines of a stream with their endings, held one at a time; `newline` as `open` takes it.
 
     Raises DataError naming `place` and the line whose bytes are no text.

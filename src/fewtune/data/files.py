@@ -13,7 +13,7 @@ from typing import Any
 from fewtune.data.encoding import decode_text
 from fewtune.data.strict_json import RepeatedKeyError, parse_json
 from fewtune.errors import DataError, list_names, shorten
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 
 def read_text(path: Path) -> str:
@@ -75,7 +75,7 @@ def read_tsv(path: Path, columns: Sequence[str] | None = None) -> list[dict[str,
         cells = line.removesuffix("\r").split("\t")
         if len(cells) != len(columns):
             raise DataError(
-                f"{path}: line {number} has {word_number(len(cells), 'cell')} where {len(columns)} are due "
+                f"{path}: line {number} has {pluralise(len(cells), 'cell')} where {len(columns)} are due "
                 f"({', '.join(columns)}). Take a fresh copy of the file."
             )
         rows.append(dict(zip(columns, cells, strict=True)))

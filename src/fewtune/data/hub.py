@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fewtune.errors import DataError, word_install
-from fewtune.system.failure_kinds import word_full_cache
+from fewtune.errors import DataError, format_install
+from fewtune.system.failure_kinds import format_full_cache
 
 
 def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[dict[str, Any]]:
@@ -15,13 +15,13 @@ def load_hub_rows(hub_id: str, config: str, split: str, revision: str) -> list[d
         import datasets
     except ImportError as error:
         raise DataError(
-            f"{hub_id} is read with the `datasets` package: {word_install('run')}, or give the files with --data-dir."
+            f"{hub_id} is read with the `datasets` package: {format_install('run')}, or give the files with --data-dir."
         ) from error
     try:
         loaded = datasets.load_dataset(hub_id, config, split=split, revision=revision)
     except Exception as error:
         cache = os.environ.get("HF_HOME") or "~/.cache/huggingface"
-        if full := word_full_cache(error, f"{hub_id} ({config}, {split})", cache):
+        if full := format_full_cache(error, f"{hub_id} ({config}, {split})", cache):
             raise DataError(full) from error
         raise DataError(
             f"{hub_id} ({config}, {split}) is not in the cache {cache} and could not be fetched from the hub "

@@ -112,7 +112,7 @@ def _read(path: Path) -> Frame:
         rows = list(plain.iter_rows(named=True)) if plain.width else [{} for _ in range(frame.height)]
         return Frame(tuple(frame.columns), rows, unreadable)
     except _list_failures() as error:
-        raise _word_failure(error) from error
+        raise _format_failure(error) from error
 
 
 def _list_failures() -> tuple[type[BaseException], ...]:
@@ -122,7 +122,7 @@ def _list_failures() -> tuple[type[BaseException], ...]:
     return (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, OverflowError)
 
 
-def _word_failure(error: BaseException) -> _NotReadError:
+def _format_failure(error: BaseException) -> _NotReadError:
     first = (str(error).splitlines() or [type(error).__name__])[0][:200]
     return _NotReadError(f"cannot be read as Parquet ({first}). Write it again.")
 
@@ -134,7 +134,7 @@ def _read_schema(path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     try:
         kinds = pl.scan_parquet(path, glob=False).collect_schema()
     except _list_failures() as error:
-        raise _word_failure(error) from error
+        raise _format_failure(error) from error
     return tuple(kinds), {name: why for name, kind in kinds.items() if (why := _refuse_type(kind, name)) is not None}
 
 
@@ -152,7 +152,7 @@ def _read_parts(path: Path, unreadable: Collection[str]) -> Iterator[list[dict[s
                 part = pl.DataFrame(pl.from_arrow(batch)) if names else pl.DataFrame()
                 yield list(part.iter_rows(named=True)) if part.width else [{} for _ in range(batch.num_rows)]
     except (*_list_failures(), pa.ArrowException) as error:
-        raise _word_failure(error) from error
+        raise _format_failure(error) from error
 
 
 def _check_parts(path: Path) -> None:

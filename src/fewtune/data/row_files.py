@@ -20,12 +20,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from fewtune.data.encoding import read_lines
+from fewtune.data.encoding import decode_lines
 from fewtune.data.files import parse_jsonl
 from fewtune.data.parquet import read_parquet, stream_parquet
 from fewtune.data.separators import SEPARATORS, find_separator
 from fewtune.errors import DataError, list_names, name_choices
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 LONGEST_CELL = 1_000_000
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -203,8 +203,8 @@ def _check_filled(stream: RowStream) -> RowStream:
 
 def _parse(stream: io.BufferedReader, name: str, kind: str) -> RowStream:
     if kind != ".jsonl":
-        return _parse_separated(_refuse_nul(read_lines(stream, name, newline=""), name), name, kind)
-    rows = parse_jsonl(read_lines(stream, name, newline="\n"), name)
+        return _parse_separated(_refuse_nul(decode_lines(stream, name, newline=""), name), name, kind)
+    rows = parse_jsonl(decode_lines(stream, name, newline="\n"), name)
     first = next(rows, None)
     return RowStream(name, () if first is None else tuple(first), rows if first is None else chain([first], rows))
 
@@ -288,8 +288,8 @@ def _read_cells(lines: Iterable[str], name: str, separator: str, spaced: bool = 
             header = _check_header(cells, name)
         elif len(cells) != len(header):
             raise DataError(
-                f"{name}: row {rows + 1} (line {reader.line_num}) has {word_number(len(cells), 'cell')}, "
-                f"but the header names {word_number(len(header), 'column')} ({list_names(header)}). "
+                f"{name}: row {rows + 1} (line {reader.line_num}) has {pluralise(len(cells), 'cell')}, "
+                f"but the header names {pluralise(len(header), 'column')} ({list_names(header)}). "
                 f"Put double quotes around a cell that holds a {SEPARATORS[separator]}."
             )
         else:

@@ -142,7 +142,7 @@ class Forward:
         with self.compute_dtype():
             return capture_prefix(self.network, batch)
 
-    def word_states(self, states: Tensor) -> Tensor:
+    def format_states(self, states: Tensor) -> Tensor:
         """States (…, width) as the language-model head reads them, float32."""
         with self.compute_dtype():
             return self.architecture.transform(self.network, states).float()

@@ -136,7 +136,7 @@ class VocabularyHead:
 
     def read(self, states: Tensor) -> Tensor:
         """Log-probabilities (…, vocabulary) of the token after each state (…, width), in float32."""
-        return F.linear(self._forward.word_states(states), self._weight, self._bias).log_softmax(-1)
+        return F.linear(self._forward.format_states(states), self._weight, self._bias).log_softmax(-1)
 
 
 class LabelWordReadout:
@@ -195,7 +195,7 @@ class LabelWordReadout:
         ids = to_device(torch.tensor(self._tokens), states.device)
         if self.columns_only and forward.options.label_columns_only:
             weight, bias = forward.head_columns(ids)
-            return F.linear(forward.word_states(states), weight.float(), bias)
+            return F.linear(forward.format_states(states), weight.float(), bias)
         if self.answer_tokens == 1:
             return VocabularyHead(forward).read(states)[:, ids]
         by_row = states.unflatten(0, (len(batch.lengths), -1))
@@ -231,7 +231,7 @@ class _Choices:
         """Log-probabilities (rows, labels) of states (rows, places, width): of every choice on a label's way."""
         ids = to_device(torch.tensor([token for tokens in self.tokens for token in tokens]), states.device)
         weight, bias = forward.head_columns(ids)
-        logits = F.linear(forward.word_states(states), weight.float(), bias).split([*map(len, self.tokens)], -1)
+        logits = F.linear(forward.format_states(states), weight.float(), bias).split([*map(len, self.tokens)], -1)
         each = [part[:, place].log_softmax(-1) for place, part in zip(self.states, logits, strict=True)]
         labels, tokens = to_device(torch.tensor(self.made), states.device).T
         totals = torch.zeros(len(states), self.labels, device=states.device)

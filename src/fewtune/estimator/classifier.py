@@ -26,9 +26,9 @@ from fewtune.estimator.labels import read_labels
 from fewtune.estimator.parameters import AUTO, Parameters, read_parameters
 from fewtune.estimator.saved_bytes import read_bytes, write_bytes
 from fewtune.estimator.texts import name_fields, read_texts
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.predictor import Predictor
-from fewtune.report.model_choice import ModelChoice
+from fewtune.report.model_choice import KeptChoice
 
 if TYPE_CHECKING:
     import altair
@@ -106,11 +106,11 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
         Raises ArgumentError, a ValueError, where something cannot be used.
         """
-        with _word_as_value_error():
+        with _raise_as_value_error():
             asked = read_parameters(self.get_params(deep=False))
             labels, texts = read_labels(y), read_texts(X)
             if len(texts.rows) != len(labels.codes):
-                given = f"X has {word_number(len(texts.rows), 'row')} and y {word_number(len(labels.codes), 'label')}"
+                given = f"X has {pluralise(len(texts.rows), 'row')} and y {pluralise(len(labels.codes), 'label')}"
                 raise ArgumentError(f"{given}: give a label for each row.")
             fields = name_fields(texts)
             rows, names = texts.name_rows(fields), labels.name_rows()
@@ -141,7 +141,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
         """The probability of each of `classes_`, (rows, classes); ArgumentError where rows are unlike fit's."""
         check_is_fitted(self)
-        with _word_as_value_error():
+        with _raise_as_value_error():
             predictor = self.predictor_
             probabilities = predictor.predict_probabilities(read_texts(X).name_rows(predictor.fields))
         return probabilities[:, self._places]
@@ -159,7 +159,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.predictor_.save(folder)
 
     @property
-    def decision_(self) -> ModelChoice:
+    def decision_(self) -> KeptChoice:
         """Which candidate was chosen and what that is expected to lose; as text its sentence.
 
         Raises NoChoiceError, an AttributeError, where one method was named and nothing chosen.
@@ -171,7 +171,7 @@ class FewtuneClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 f"method={self.method!r} was fitted alone, so that there is no decision and no leaderboard. Fit with "
                 f"method={AUTO!r} to have them."
             )
-        return ModelChoice(kept)
+        return KeptChoice(kept)
 
     def leaderboard(self) -> polars.DataFrame:
         """A row for each candidate, the best bet first, in eight columns; or NoChoiceError."""
@@ -224,7 +224,7 @@ def _choose(
     from fewtune.fitting.candidates import list_candidates
     from fewtune.fitting.labelled_file import write_rows
     from fewtune.fitting.model import make_model
-    from fewtune.fitting.row_look import word_left_out
+    from fewtune.fitting.row_look import format_rows_left_out
     from fewtune.fitting.terms import Terms
 
     terms = Terms(
@@ -235,7 +235,7 @@ def _choose(
         file = replace(write_rows(rows, labels, Path(scratch) / "rows.jsonl"), metric=asked.metric)
         try:
             task = file.read()
-            if told := word_left_out(task.left_out):
+            if told := format_rows_left_out(task.left_out):
                 warnings.warn(told, UserWarning, stacklevel=3)
             portfolio = list_candidates(task, asked.models, only_frozen=asked.fast, limits=asked.limits)
             with _hearing(asked, began) as (hear, on_step):
@@ -270,7 +270,7 @@ def _hearing(asked: Parameters, began: float) -> Iterator[tuple[Callable[[Fittin
 
 
 @contextmanager
-def _word_as_value_error() -> Iterator[None]:
+def _raise_as_value_error() -> Iterator[None]:
     """Raise whatever the user can mend as a ValueError, which scikit-learn's users and tools expect."""
     try:
         yield

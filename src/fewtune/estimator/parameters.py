@@ -19,7 +19,7 @@ from fewtune.system.durations import parse_seconds
 
 if TYPE_CHECKING:
     from fewtune.fitting.events import FittingEvent
-    from fewtune.fitting.terms import Limits
+    from fewtune.fitting.terms import ModelLimits
 
 AUTO = "auto"
 OF_AUTO = ("metric", "fast", "max_latency", "max_fit_seconds", "max_memory", "none_label", "verbose", "callback")
@@ -43,7 +43,7 @@ class Parameters:
     seed: int
     seconds: float | None
     within: float
-    limits: Limits
+    limits: ModelLimits
     metric: str | None
     fast: bool
     none_label: Any

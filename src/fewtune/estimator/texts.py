@@ -16,7 +16,7 @@ from scipy.sparse import issparse
 
 from fewtune.data.row_files import is_text
 from fewtune.errors import ArgumentError, list_names, shorten
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.tasks.columns import IN_BRACES, fits_template
 from fewtune.tasks.label_column import MISSING
 
@@ -154,7 +154,7 @@ def _check_width(names: Sequence[str] | None, rows: Sequence[Sequence[Any]], wha
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             raise ArgumentError(
-                f"{what}: row {number} has {word_number(len(row), 'cell')} and row 1 has {width}. Give each as many."
+                f"{what}: row {number} has {pluralise(len(row), 'cell')} and row 1 has {width}. Give each as many."
             )
     if not 1 <= width <= MOST_COLUMNS:
         shown = "" if names is None else f" ({list_names(map(str, names))})"

@@ -35,7 +35,7 @@ from fewtune.predictors.language import LanguageScorer
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ExportedClassifier:
     """A sequence classifier and the tokenizer that writes its prompt; `fields` are the texts it takes, in order."""
 
     model: PreTrainedModel
@@ -49,7 +49,7 @@ class Classifier:
         self.tokenizer.save_pretrained(str(folder))
 
 
-def build_classifier(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> Classifier:
+def build_classifier(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> ExportedClassifier:
     """The classifier whose softmax is the predictor's probabilities; raises PredictorError where there is none such."""
     if scorer.prompting.forward.block is not None:
         raise PredictorError("this model answers from a block before the last, which no sequence classifier does.")
@@ -61,14 +61,14 @@ def build_classifier(scorer: LanguageScorer, answer: LinearAnswer, labels: Seque
     return made
 
 
-def start_classifier(scorer: LanguageScorer, labels: Sequence[str]) -> Classifier:
+def start_classifier(scorer: LanguageScorer, labels: Sequence[str]) -> ExportedClassifier:
     """The classifier of a scorer's network, prompt and virtual tokens, its head not yet set."""
     soft = read_soft_tokens(scorer)
     tokenizer, fields, extra = build_tokenizer(scorer, 0 if soft is None else len(soft))
     network = merge_network(scorer)
     if soft is not None:
         embed_virtual_tokens(network, extra, soft)
-    return Classifier(_make_model(network, labels, read_pad(tokenizer)).eval(), tokenizer, fields)
+    return ExportedClassifier(_make_model(network, labels, read_pad(tokenizer)).eval(), tokenizer, fields)
 
 
 def read_pad(tokenizer: PreTrainedTokenizerBase) -> int:

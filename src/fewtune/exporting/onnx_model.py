@@ -19,8 +19,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from fewtune.errors import PredictorError, word_install
-from fewtune.exporting.classifier import Classifier, read_pad, start_classifier
+from fewtune.errors import PredictorError, format_install
+from fewtune.exporting.classifier import ExportedClassifier, read_pad, start_classifier
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.reread import check_reread
 from fewtune.models.architectures import architecture_of
@@ -32,7 +32,7 @@ ROWS_AT_ONCE = 16
 """Rows that an export is asked at once where it is compared."""
 
 
-def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> Classifier:
+def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Sequence[str]) -> ExportedClassifier:
     """The network that becomes a graph: a classifier whose head has offsets, cut behind the block that is read."""
     made = start_classifier(scorer, labels)
     if scorer.prompting.forward.block is not None:
@@ -46,7 +46,7 @@ def build_graph_source(scorer: LanguageScorer, answer: LinearAnswer, labels: Seq
     return made
 
 
-def write_graph(classifier: Classifier, folder: Path) -> None:
+def write_graph(classifier: ExportedClassifier, folder: Path) -> None:
     """Write a classifier as an ONNX graph with its tokenizer.
 
     Raises PredictorError where the exporter's packages are missing, or it fails on this model.
@@ -56,7 +56,8 @@ def write_graph(classifier: Classifier, folder: Path) -> None:
         from transformers.exporters.exporter_onnx import OnnxExporter
     except ImportError as error:
         raise PredictorError(
-            f"ONNX needs a newer Transformers, and the packages onnx, onnxscript, onnxruntime: {word_install('onnx')}."
+            f"ONNX needs a newer Transformers, and the packages onnx, onnxscript, onnxruntime: "
+            f"{format_install('onnx')}."
         ) from error
     check_reread(classifier.tokenizer, classifier.model.config)
     classifier.tokenizer.save_pretrained(str(folder))
@@ -80,7 +81,7 @@ def read_graph(folder: Path, fields: Sequence[str], rows: Sequence[Mapping[str, 
     try:
         import onnxruntime
     except ImportError as error:
-        raise PredictorError(f"ONNX graphs are checked by onnxruntime: {word_install('onnx')}.") from error
+        raise PredictorError(f"ONNX graphs are checked by onnxruntime: {format_install('onnx')}.") from error
 
     tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
     session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from tokenizers.normalizers import Sequence, Strip
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from fewtune.errors import PredictorError, word_install
+from fewtune.errors import PredictorError, format_install
 from fewtune.exporting.linear import LinearAnswer
 from fewtune.exporting.merge import merge_network
 from fewtune.exporting.reread import check_backend, check_reread
@@ -41,7 +41,7 @@ def write_sentence_transformer(
     if find_spec("sentence_transformers") is None:
         raise PredictorError(
             "an encoder's form for other tools is a Sentence Transformers folder, and sentence-transformers is not "
-            f"installed here to compare it: {word_install('sentences')}."
+            f"installed here to compare it: {format_install('sentences')}."
         )
     if prompting.compared is not None:
         raise PredictorError("this model compares two texts, and Sentence Transformers embed one.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from fewtune.errors import FewtuneError, ModelError
 from fewtune.fitting.prior import find_prior
-from fewtune.fitting.terms import ANYTHING, Limits
+from fewtune.fitting.terms import ANYTHING, ModelLimits
 from fewtune.methods import get_method
 from fewtune.methods.base import find_skip_reason
 from fewtune.models import count_parameters, find_model, inspect_model, place_model, resolve_precision
@@ -111,7 +111,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class CandidateLeftOut:
     """A candidate that is not tried, and why."""
 
     name: str
@@ -123,7 +123,7 @@ class Portfolio:
     """What is tried, in this order, and what is not."""
 
     candidates: tuple[Candidate, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[CandidateLeftOut, ...] = ()
 
 
 def list_candidates(
@@ -131,7 +131,7 @@ def list_candidates(
     models: Sequence[str] = (),
     methods: Sequence[str] = (),
     only_frozen: bool = False,
-    limits: Limits = ANYTHING,
+    limits: ModelLimits = ANYTHING,
 ) -> Portfolio:
     """The candidates of a task, what trains no network first: those of named models and methods, or those that suit.
 
@@ -140,18 +140,18 @@ def list_candidates(
     """
     methods = tuple(dict.fromkeys(methods))
     rows, named = len(task.train), bool(methods or models)
-    found, left_out, usable = _list_without_model(methods, rows), list[LeftOut](), list[str]()
+    found, left_out, usable = _list_without_model(methods, rows), list[CandidateLeftOut](), list[str]()
     needs_model = not methods or any(get_method(method).uses_model for method in methods)
     placed = list(dict.fromkeys(map(place_model, models))) or list(ENCODERS if only_frozen else MODELS)
     for model in placed if needs_model else ():
         try:
             says_words, size = _says_words(model), count_bytes(model)
         except ModelError as error:
-            left_out.append(LeftOut(model, str(error)))
+            left_out.append(CandidateLeftOut(model, str(error)))
             continue
         if size > limits.model_bytes:
             told = f"its weights take {format_bytes(size)}, above {format_bytes(int(limits.model_bytes))}."
-            left_out.append(LeftOut(model, told))
+            left_out.append(CandidateLeftOut(model, told))
             continue
         usable.append(model)
         for method in methods or (ON_WORDS if says_words else ON_STATES):
@@ -161,7 +161,7 @@ def list_candidates(
             if reason is None and only_frozen and candidate.trains:
                 reason = "it trains a network, and frozen features alone were asked for."
             if reason is not None and named:
-                left_out.append(LeftOut(candidate.name, reason))
+                left_out.append(CandidateLeftOut(candidate.name, reason))
             elif reason is None and get_method(method).uses_model and (named or (method, model) not in OUTDONE):
                 found += [candidate] if methods else _list_variants(candidate, task)
     found.sort(key=lambda each: _rank(each, task) if each.trains else -math.inf)

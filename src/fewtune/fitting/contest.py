@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fewtune.engine import heartbeat
 from fewtune.errors import FewtuneError, UnwrittenError
-from fewtune.fitting.candidates import Candidate, LeftOut
+from fewtune.fitting.candidates import Candidate, CandidateLeftOut
 from fewtune.fitting.clock import Clock
 from fewtune.fitting.events import Dropped, FittingEvent, FoldBegun, FoldEnded
 from fewtune.fitting.fold_answers import FoldAnswers, WorkFolder
@@ -31,7 +31,7 @@ from fewtune.fitting.prior import find_prior
 from fewtune.fitting.standing import Answered, Standings, compare
 from fewtune.fitting.terms import Terms
 from fewtune.predictors.predictor import Predictor
-from fewtune.report.wording import word_seconds
+from fewtune.report.wording import format_seconds
 from fewtune.running.fit_rows import OnStep
 from fewtune.system.failure_kinds import find_failure_kind
 from fewtune.tasks.base import Task
@@ -59,12 +59,12 @@ class OutOfTimeError(Exception):
 
 
 @dataclass
-class Entry:
+class CandidateState:
     """A candidate and what its folds' models answered, by the fold's place."""
 
     candidate: Candidate
     answers: dict[int, FoldAnswers] = field(default_factory=dict)
-    left_out: LeftOut | None = None
+    left_out: CandidateLeftOut | None = None
     closed: bool = False
     """It has no further fold: there was no time for the last one that was begun."""
     costs: list[FoldAnswers] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Contest:
         hear: Callable[[FittingEvent], None],
     ) -> None:
         costs: dict[tuple[str, str | None, str], list[FoldAnswers]] = {}
-        self.entries = [Entry(each, costs=costs.setdefault(each.prompts, [])) for each in candidates]
+        self.entries = [CandidateState(each, costs=costs.setdefault(each.prompts, [])) for each in candidates]
         self.gold = np.array([row.label for row in task.train], dtype=np.int64)
         self._task, self._folds, self._terms = task, list(folds), terms
         self._clock, self._work, self._hear = clock, work, hear
@@ -140,7 +140,7 @@ class Contest:
         """What each candidate answered, by its name."""
         return {entry.candidate.name: self.join(entry) for entry in self.entries if entry.answers}
 
-    def is_whole(self, entry: Entry) -> bool:
+    def is_whole(self, entry: CandidateState) -> bool:
         """Whether a candidate answered all folds."""
         return len(entry.answers) == len(self._folds)
 
@@ -159,7 +159,7 @@ class Contest:
             found[rows] = place
         return found
 
-    def join(self, entry: Entry) -> Answered:
+    def join(self, entry: CandidateState) -> Answered:
         """All that an entry's folds answered, by row."""
         taken = sorted(entry.answers)
         places = np.concatenate([self._folds[place] for place in taken])
@@ -167,11 +167,11 @@ class Contest:
         order = np.argsort(places)
         return Answered(places[order], scores[order])
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: str) -> CandidateState:
         """The entry of a candidate's name."""
         return next(entry for entry in self.entries if entry.candidate.name == name)
 
-    def foresee_last_fit(self, entry: Entry) -> float:
+    def foresee_last_fit(self, entry: CandidateState) -> float:
         """Seconds that a fit on all rows takes."""
         rows = len(self._task.train)
         fitted = rows - np.mean([len(self._folds[place]) for place in entry.answers])
@@ -179,7 +179,7 @@ class Contest:
         growth = rows / fitted if entry.candidate.trains and len(entry.candidate.lengths) == 1 else 1.0
         return SPARE * float(growth) * entry.count_fit_seconds()
 
-    def choose_length(self, entry: Entry, left: float) -> int:
+    def choose_length(self, entry: CandidateState, left: float) -> int:
         """How many times as long as for a fold it is fitted on all rows, where so many seconds are left for that."""
         if not entry.answers:
             return 1
@@ -199,7 +199,7 @@ class Contest:
             if not entry.answers and entry.left_out is None:
                 self._leave_out(entry, "no time was left for it.")
 
-    def _choose_next(self) -> tuple[Entry, int] | None:
+    def _choose_next(self) -> tuple[CandidateState, int] | None:
         for entry in self.entries:
             self._hold_to_limits(entry)
         open_ones = [
@@ -217,7 +217,7 @@ class Contest:
         chosen = next_new if chosen is None else chosen
         return None if chosen is None else (chosen, self._next_fold(chosen))
 
-    def _choose_begun(self, begun: Sequence[Entry]) -> Entry | None:
+    def _choose_begun(self, begun: Sequence[CandidateState]) -> CandidateState | None:
         """Whose further fold is expected to gain most a second; None where none of them is expected to gain."""
         standings = self.stand()
         best = self.find(standings.best.name)
@@ -229,17 +229,17 @@ class Contest:
         # The best bet is judged on all rows, whoever else may gain: its temperature and its card are of them.
         return best if best in ranked else None
 
-    def _is_new(self, entry: Entry) -> bool:
+    def _is_new(self, entry: CandidateState) -> bool:
         """Whether a candidate has its first turn still: of frozen features all folds, of whatever trains one."""
         return not (entry.answers and entry.candidate.trains)
 
     def _any_answered(self) -> bool:
         return any(entry.answers for entry in self.entries)
 
-    def _next_fold(self, entry: Entry) -> int:
+    def _next_fold(self, entry: CandidateState) -> int:
         return next(place for place in range(len(self._folds)) if place not in entry.answers)
 
-    def _has_time(self, entry: Entry) -> bool:
+    def _has_time(self, entry: CandidateState) -> bool:
         """Whether a further fold leaves time for the last fit of the best bet, or of this one should it become that."""
         if self._clock.seconds is None:
             return True
@@ -250,7 +250,7 @@ class Contest:
         done = 0.0 if begun is None else min(wanted, begun.read_seconds())
         return self._clock.left() > wanted - done + last
 
-    def _spares(self, entry: Entry) -> bool:
+    def _spares(self, entry: CandidateState) -> bool:
         """Whether a further fold leaves time for the longest last fit of the best bet, where that is another one.
 
         What so much longer training gains is more than another candidate may be expected to.
@@ -263,7 +263,7 @@ class Contest:
         wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
         return self._clock.left() > wanted + best.candidate.lengths[-1] * self.foresee_last_fit(best)
 
-    def _is_level(self, entry: Entry) -> bool:
+    def _is_level(self, entry: CandidateState) -> bool:
         """Whether a candidate is the best bet to the tolerance, and can be judged on all rows in the time left."""
         standings, folds = self.stand(), len(self._folds) - len(entry.answers)
         if standings.find(entry.candidate.name).expected_loss > standings.best.expected_loss + self._terms.within:
@@ -271,7 +271,7 @@ class Contest:
         last = max(self.foresee_last_fit(entry), self._foresee_best())
         return self._clock.left() > folds * entry.count_fit_seconds() + last
 
-    def _guess_fit_seconds(self, entry: Entry) -> float:
+    def _guess_fit_seconds(self, entry: CandidateState) -> float:
         """What a first fit takes at the least: as long as the fastest of its kind, or as any that trains no network."""
         answered = [each for each in self.entries if each.answers]
         alike = [each for each in answered if each.candidate.trains == entry.candidate.trains]
@@ -279,7 +279,7 @@ class Contest:
             return min((each.count_alone_seconds() for each in alike), default=0.0)
         return max((each.count_alone_seconds() for each in answered), default=0.0)
 
-    def _fit_fold(self, fit: Fit, entry: Entry, fold: int) -> None:
+    def _fit_fold(self, fit: Fit, entry: CandidateState, fold: int) -> None:
         name, left = entry.candidate.name, self._folds[fold]
         self._hear(FoldBegun(name, fold + 1, len(self._folds)))
         kept = np.setdiff1d(np.arange(len(self._task.train)), left)
@@ -317,7 +317,7 @@ class Contest:
         self._clock.keep()
         self._hear(FoldEnded(name, fold + 1, len(self._folds), answered - began, self.stand()))
 
-    def _probe(self, fit: Fit, entry: Entry) -> None:
+    def _probe(self, fit: Fit, entry: CandidateState) -> None:
         """Raise OutOfTimeError where a frozen network would take too long to read all rows, by what some take.
 
         What it read is kept, so that nothing is lost where there is time. The first candidate is fitted in any case.
@@ -335,7 +335,7 @@ class Contest:
             times.append(time.perf_counter() - began)
         seconds = max(0.0, times[1] - times[2]) / PROBED_ROWS * rows
         if seconds > self._clock.left() - self._foresee_best():
-            raise OutOfTimeError(f"reading all rows takes about {word_seconds(seconds)}: more than is left.")
+            raise OutOfTimeError(f"reading all rows takes about {format_seconds(seconds)}: more than is left.")
 
     def _foresee_best(self) -> float:
         """Seconds that the last fit of the best bet takes; none where there is none yet."""
@@ -347,7 +347,7 @@ class Contest:
         if self._any_answered() and self._clock.left() < self._foresee_best():
             raise OutOfTimeError("no time was left for all of it.")
 
-    def _hold_to_limits(self, entry: Entry) -> None:
+    def _hold_to_limits(self, entry: CandidateState) -> None:
         """Leave out a candidate whose folds show that it takes longer than the saved model may."""
         if not entry.answers:
             return
@@ -355,22 +355,22 @@ class Contest:
         if row > limits.row_seconds:
             self._forget(entry, f"it takes {1e3 * row:.3g} ms a row, above {1e3 * limits.row_seconds:.3g} ms.")
         elif fit > limits.fit_seconds:
-            self._forget(entry, _word_long_fit(fit, limits.fit_seconds))
+            self._forget(entry, _format_long_fit(fit, limits.fit_seconds))
 
-    def drop(self, entry: Entry, error: Exception) -> None:
+    def drop(self, entry: CandidateState, error: Exception) -> None:
         """Leave out a candidate that cannot be fitted, whatever it answered; what is no reason for that is raised."""
         out_of_memory = find_failure_kind(error) == "out_of_memory"
         if not out_of_memory and (isinstance(error, UnwrittenError) or not isinstance(error, FewtuneError)):
             raise error
         self._forget(entry, "memory did not suffice for it." if out_of_memory else str(error))
 
-    def _forget(self, entry: Entry, reason: str) -> None:
+    def _forget(self, entry: CandidateState, reason: str) -> None:
         entry.answers.clear()
         self._stood = None
         self._leave_out(entry, reason)
 
-    def _leave_out(self, entry: Entry, reason: str) -> None:
-        entry.left_out = LeftOut(entry.candidate.name, reason)
+    def _leave_out(self, entry: CandidateState, reason: str) -> None:
+        entry.left_out = CandidateLeftOut(entry.candidate.name, reason)
         self._hear(Dropped(entry.left_out))
 
     def _watch(self, began: float, rows: int) -> OnStep:
@@ -394,14 +394,14 @@ class Contest:
             last = growth * max(now - began, pace * steps)
             if (this + last > left or last > most) and step < steps:
                 whole = steps * float(np.median(paces)) if paces else now - began
-                raise OutOfTimeError(_word_long_fit(growth * max(whole, now - began), most))
+                raise OutOfTimeError(_format_long_fit(growth * max(whole, now - began), most))
 
         return hear
 
 
-def _word_long_fit(seconds: float, most: float) -> str:
-    told = f"one fit on all rows takes about {word_seconds(seconds)}: "
-    return told + ("more than is left." if seconds <= most else f"more than the {word_seconds(most)} it may.")
+def _format_long_fit(seconds: float, most: float) -> str:
+    told = f"one fit on all rows takes about {format_seconds(seconds)}: "
+    return told + ("more than is left." if seconds <= most else f"more than the {format_seconds(most)} it may.")
 
 
 def _count_before(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

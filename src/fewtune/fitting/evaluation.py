@@ -38,7 +38,7 @@ from fewtune.tasks.label_column import find_respelt
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ModelEvaluation:
     """Metrics by name, of which some have no interval; `confusion` (labels, labels) counts rows by gold and answer."""
 
     metrics: Mapping[str, Bounds]
@@ -52,7 +52,7 @@ class Evaluation:
 
     @property
     def majority(self) -> float:
-        """The share of the commonest label."""
+        """The share of the majority class."""
         return self.majority_scores["accuracy"]
 
 
@@ -137,7 +137,7 @@ class ModelAnswers:
     """(rows, the model's labels)."""
     abstained: npt.NDArray[np.bool_]
     """(rows,): where it says nothing. Scores are of its likeliest label all the same."""
-    evaluation: Evaluation
+    evaluation: ModelEvaluation
 
     @cached_property
     def predicted(self) -> IntArray:
@@ -189,7 +189,7 @@ def evaluate_rows(
     return ModelAnswers(gold, probabilities, abstained, measure(probabilities, gold.places))
 
 
-def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
+def measure(probabilities: np.ndarray, gold: IntArray) -> ModelEvaluation:
     """Measure probabilities (rows, labels) against gold labels (rows,); a gold label beyond these is never answered."""
     predicted, known = probabilities.argmax(axis=1).astype(np.int64), gold < probabilities.shape[1]
     labels = max(probabilities.shape[1], int(gold.max()) + 1)
@@ -210,7 +210,7 @@ def measure(probabilities: np.ndarray, gold: IntArray) -> Evaluation:
         found["ece"] = Bounds(error, None, None)
     commonest = int(np.bincount(gold[known], minlength=probabilities.shape[1]).argmax())
     constant = score_all(count_answers(gold, np.full_like(gold, commonest), labels), SCORES)
-    return Evaluation(found, commonest, constant, count_answers(gold, predicted, labels), int(known.sum()))
+    return ModelEvaluation(found, commonest, constant, count_answers(gold, predicted, labels), int(known.sum()))
 
 
 def score_labels(gold: IntArray, predicted: IntArray, labels: Sequence[str]) -> list[LabelScore]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fewtune.fitting.candidates import LeftOut, Portfolio
+from fewtune.fitting.candidates import CandidateLeftOut, Portfolio
 from fewtune.fitting.standing import Standings
 
 
@@ -53,7 +53,7 @@ class FoldEnded:
 class Dropped:
     """A candidate gets no further fold."""
 
-    left_out: LeftOut
+    left_out: CandidateLeftOut
 
 
 @dataclass(frozen=True)

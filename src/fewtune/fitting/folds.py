@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import DataError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 Places = npt.NDArray[np.int64]
 
@@ -29,14 +29,13 @@ def make_folds(
     """
     if folds < 2 or repeats < 1:
         raise DataError(
-            f"{word_number(folds, 'fold')} and {word_number(repeats, 'repeat')} asked. Ask at least 2 folds and "
-            "1 repeat."
+            f"{pluralise(folds, 'fold')} and {pluralise(repeats, 'repeat')} asked. Ask at least 2 folds and 1 repeat."
         )
     _, coded, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     judged = np.flatnonzero(counts[coded] > 1)
     if not judged.size:
         raise DataError(
-            f"{word_number(len(coded), 'row')} and no two of one label: a model that is fitted without a row would not "
+            f"{pluralise(len(coded), 'row')} and no two of one label: a model that is fitted without a row would not "
             "know its label. Give at least two rows of a label."
         )
     parts: list[Places] = []

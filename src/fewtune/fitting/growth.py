@@ -20,7 +20,7 @@ from fewtune.api import run_study
 from fewtune.errors import DataError, FewtuneError
 from fewtune.fitting.labelled_file import LabelledFile, name_study
 from fewtune.inference.scores import score_with_effects
-from fewtune.inference.unseen import look_at_rows, look_at_score
+from fewtune.inference.unseen import look_at_score, measure_row_weight
 from fewtune.tasks.base import IN_DOMAIN, Task
 from fewtune.tasks.draw import Sampling, check_sampling, make_draw
 
@@ -55,7 +55,7 @@ def trace_growth(
         "name": f"{name_study(file.train)}-curve",
         "tasks": [{"own_files": {"as": name_study(file.train), **file.settings()}}],
         "methods": [{method: dict(settings)} if settings else method],
-        "floors": False,
+        "baselines": False,
         "shots": list(choose_sizes(task)),
         "sampling": "natural",
         "data_seeds": {"count": CURVE_DRAWS},
@@ -88,7 +88,7 @@ def _find_row_effects(trials: Sequence[Record], result: StudyResult) -> RowEffec
     ]
     return RowEffects(
         variance=fmean(float((effects**2).sum()) for _, effects in scored),
-        weight=max(look_at_score(look_at_rows(each, metric)).weight for each in answers),
+        weight=max(look_at_score(measure_row_weight(each, metric)).weight for each in answers),
     )
 
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from fewtune.errors import DataError, FewtuneError
 from fewtune.fitting.absent_labels import AbsentLabels, find_absent_labels
-from fewtune.fitting.candidates import Candidate, LeftOut, Portfolio
+from fewtune.fitting.candidates import Candidate, CandidateLeftOut, Portfolio
 from fewtune.fitting.clock import Clock
-from fewtune.fitting.contest import Contest, Entry, Fit
+from fewtune.fitting.contest import CandidateState, Contest, Fit
 from fewtune.fitting.evaluation import list_confusions, measure, score_labels
 from fewtune.fitting.events import Begun, FittingEvent, LastFitBegun
 from fewtune.fitting.fold_answers import WorkFolder
@@ -36,7 +36,7 @@ from fewtune.inference.majority import is_above_majority
 from fewtune.metrics.counts import SCORES
 from fewtune.metrics.reliability import describe_calibration
 from fewtune.models import find_model, resolve_precision
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.abstention import choose_abstention
 from fewtune.predictors.stack import stack_predictors
 from fewtune.predictors.temperature import fit_temperature, normalise
@@ -74,7 +74,7 @@ class Choice:
     """To answer a row, by candidate."""
     fit_seconds: Mapping[str, float]
     """Of a fold's fit, by candidate."""
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[CandidateLeftOut, ...]
     seconds: float
     """That choosing took, last fit left out."""
     members: Mapping[str, float]
@@ -118,7 +118,7 @@ class FittedFile:
             return None
         return (
             f"This model is not clearly better than always answering {self.predictor.labels[int(counts.argmax())]!r}: "
-            f"{right.mean():.3f} of {word_number(len(gold), 'row')} are right, against {share:.3f}. Give more rows, or "
+            f"{right.mean():.3f} of {pluralise(len(gold), 'row')} are right, against {share:.3f}. Give more rows, or "
             "look at their labels."
         )
 
@@ -192,7 +192,7 @@ def make_model(
 
 
 def _fit_members(
-    contest: Contest, members: Sequence[Entry], fit: Fit, clock: Clock, hear: Callable[[FittingEvent], None]
+    contest: Contest, members: Sequence[CandidateState], fit: Fit, clock: Clock, hear: Callable[[FittingEvent], None]
 ) -> list[Predictor] | None:
     """What was chosen, fitted on all rows, for as long as there is time where it is better for that.
 

@@ -13,7 +13,7 @@ from fewtune.exporting.base_model import name_base
 from fewtune.metrics.probabilities import CALIBRATED
 from fewtune.models.catalogue import CATALOGUE
 from fewtune.models.chat import drop_chat
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.manifest import (
     AbstentionPart,
     BasePart,
@@ -25,8 +25,8 @@ from fewtune.predictors.manifest import (
 )
 from fewtune.records import write_together
 from fewtune.report.export import make_plain
-from fewtune.report.model_choice import word_choice, word_none_label, word_stated
-from fewtune.report.wording import word_lost, word_score, word_seconds
+from fewtune.report.model_choice import format_kept_choice, format_none_label, format_stated
+from fewtune.report.wording import format_lost, format_score, format_seconds
 
 CARD = "README.md"
 RELIABILITY = "reliability.svg"
@@ -35,7 +35,7 @@ RELIABILITY = "reliability.svg"
 def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False) -> str:
     """The card of a model; `loading` says how it is loaded and read, `picture` that RELIABILITY is beside it."""
     origin = manifest.origin
-    parts = [f"# {make_plain(_word_title(manifest))}", *_describe(manifest)]
+    parts = [f"# {make_plain(_format_title(manifest))}", *_describe(manifest)]
     if "decision" in origin:
         parts += ["## How it was chosen", make_plain(str(origin["decision"]))]
         parts += [make_plain(str(origin["raced"]))] if "raced" in origin else []
@@ -47,7 +47,7 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     if "out_of_fold" in origin:
         parts += [
             "## What its answers are worth",
-            *_word_folds(origin["out_of_fold"], manifest.temperature, origin.get("none_label")),
+            *_format_folds(origin["out_of_fold"], manifest.temperature, origin.get("none_label")),
         ]
         parts += [f"![How often answers are right, by how sure they are]({RELIABILITY})"] if picture else []
     several = len(origin.get("choice", {}).get("candidates", ())) > 1
@@ -56,10 +56,10 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
         parts.append("These scores are on data that the method was chosen on: those of new rows may be lower.")
     apart = "" if raced else ", which chose nothing"
     for name, found in origin.get("tests", {}).items():
-        named = f"{make_plain(name)}, {word_number(found['rows'], 'row')}"
+        named = f"{make_plain(name)}, {pluralise(found['rows'], 'row')}"
         parts += [f"On {named}{apart}:", _tabulate_scores(found["metrics"])]
     if manifest.abstention is not None:
-        parts.append(word_abstention(manifest.abstention))
+        parts.append(format_abstention(manifest.abstention))
     if origin.get("settings"):
         rows = [[make_plain(name), make_plain(repr(value))] for name, value in origin["settings"].items()]
         parts += ["## Settings", _tabulate(["setting", "value"], rows)]
@@ -68,17 +68,17 @@ def write_card(manifest: Manifest, loading: Sequence[str], picture: bool = False
     return "\n\n".join(part for part in (*parts, f"Made with {versions}.") if part) + "\n"
 
 
-def word_abstention(part: AbstentionPart) -> str:
+def format_abstention(part: AbstentionPart) -> str:
     """What a model that abstains keeps: its threshold, the risk it holds and the share that it answers."""
     return (
         f"It abstains where its answer has a probability under {part.threshold:.6g}. Of "
-        f"{word_number(part.rows, 'row')} that the folds' models had not seen, {part.coverage:.0%} "
+        f"{pluralise(part.rows, 'row')} that the folds' models had not seen, {part.coverage:.0%} "
         f"[{part.coverage_low:.0%}, {part.coverage_high:.0%}] were answered, {part.errors} of them wrong: with "
         f"{part.confidence:.0%} confidence, at most {part.risk:.3g} of such answers are wrong."
     )
 
 
-def _word_title(manifest: Manifest) -> str:
+def _format_title(manifest: Manifest) -> str:
     return f"{' or '.join(manifest.labels[:4])}{' …' if len(manifest.labels) > 4 else ''}"
 
 
@@ -87,18 +87,18 @@ def _describe(manifest: Manifest) -> list[str]:
     lines = [f"Reads {', '.join(map(make_plain, manifest.fields))} and answers one of {len(manifest.labels)} labels."]
     if "method" in origin:
         lines.append(
-            f"Method: {make_plain(str(origin['method']))}, fitted on {word_number(int(origin.get('rows', 0)), 'row')}."
+            f"Method: {make_plain(str(origin['method']))}, fitted on {pluralise(int(origin.get('rows', 0)), 'row')}."
         )
     if origin.get("collapsed_fits"):
-        times = word_number(origin["collapsed_fits"], "time")
+        times = pluralise(origin["collapsed_fits"], "time")
         lines.append(f"It was fitted again {times} with another seed: every row had been given one label.")
     if origin.get("collapsed"):
         lines.append("It gives every row that it was fitted on one label, and there was no time to fit it again.")
     if isinstance(manifest.scorer, StackPart):
-        lines.append(_word_members(manifest.scorer))
+        lines.append(_format_members(manifest.scorer))
     bases = [part.base for part in list_members(manifest.scorer) if isinstance(part, LanguagePart)]
-    lines += dict.fromkeys(map(_word_base, bases))
-    lines.append(_word_texts(manifest))
+    lines += dict.fromkeys(map(_format_base, bases))
+    lines.append(_format_texts(manifest))
     if "data" in origin:
         lines.append(f"Fingerprint of the rows (SHA-256): {origin['data']}")
     counts: Mapping[str, int] = origin.get("label_counts", {})
@@ -106,7 +106,7 @@ def _describe(manifest: Manifest) -> list[str]:
     return [*(line for line in lines if line), _tabulate(["label", "rows"], rows)]
 
 
-def _word_members(stack: StackPart) -> str:
+def _format_members(stack: StackPart) -> str:
     """What a stack pools, and by which weights; nothing where it is one model that an offset was added to."""
     if len(stack.members) == 1:
         return ""
@@ -114,10 +114,10 @@ def _word_members(stack: StackPart) -> str:
         f"{make_plain(str(member.origin.get('method', member.scorer.kind)))} ({weight:.3g})"
         for member, weight in zip(stack.members, stack.weights, strict=True)
     ]
-    return f"It pools the answers of {word_number(len(named), 'model')}, by weights: {', '.join(named)}."
+    return f"It pools the answers of {pluralise(len(named), 'model')}, by weights: {', '.join(named)}."
 
 
-def _word_base(base: BasePart) -> str:
+def _format_base(base: BasePart) -> str:
     known, named = CATALOGUE.get(drop_chat(base.name)), name_base(base)
     name = base.name if known is not None or named is None else named.name
     commit = "" if named is None or named.revision is None else f"commit {named.revision}; "
@@ -128,7 +128,7 @@ def _word_base(base: BasePart) -> str:
     )
 
 
-def _word_texts(manifest: Manifest) -> str:
+def _format_texts(manifest: Manifest) -> str:
     """What of the rows' own texts is in the model's files."""
     parts = list_members(manifest.scorer)
     shown = [context for part in parts if isinstance(part, LanguagePart) for context in part.contexts]
@@ -147,18 +147,23 @@ def _describe_choice(choice: Mapping[str, Any]) -> list[str]:
             make_plain(each["name"]),
             f"{each['score']:.3f}",
             str(each["rows"]),
-            word_lost(each["expected_loss"]),
-            word_seconds(each["fit_seconds"]),
-            word_seconds(each["row_seconds"]),
+            format_lost(each["expected_loss"]),
+            format_seconds(each["fit_seconds"]),
+            format_seconds(each["row_seconds"]),
         ]
         for each in choice["candidates"]
     ]
     heads = ["candidate", f"{choice['metric']} by folds", "rows answered", "expected loss", "a fold's fit", "a row"]
     left_out = [f"{make_plain(each['name'])} was left out: {make_plain(each['reason'])}" for each in choice["left_out"]]
-    return [make_plain(word_choice(choice)), make_plain(word_stated(choice)), _tabulate(heads, rows), _list(left_out)]
+    return [
+        make_plain(format_kept_choice(choice)),
+        make_plain(format_stated(choice)),
+        _tabulate(heads, rows),
+        _list(left_out),
+    ]
 
 
-def _word_folds(found: Mapping[str, Any], temperature: float, none: Mapping[str, Any] | None) -> list[str]:
+def _format_folds(found: Mapping[str, Any], temperature: float, none: Mapping[str, Any] | None) -> list[str]:
     before, after = found["before"], found["after"]
     names = {"ece": "calibration error", CALIBRATED: "the same of a calibrated model, on so many rows"}
     figures = [[names.get(name, name), f"{before[name]:.3f}", f"{after[name]:.3f}"] for name in before]
@@ -168,8 +173,8 @@ def _word_folds(found: Mapping[str, Any], temperature: float, none: Mapping[str,
     used = found.get("temperature", temperature)
     return [
         answered + "with intervals, stands above; this is what these rows had.",
-        *([] if none is None else [make_plain(word_none_label(none))]),
-        _tabulate(["metric", "value"], [[name, word_score(value[0])] for name, value in found["metrics"].items()]),
+        *([] if none is None else [make_plain(format_none_label(none))]),
+        _tabulate(["metric", "value"], [[name, format_score(value[0])] for name, value in found["metrics"].items()]),
         *_describe_labels(found),
         f"Probabilities are calibrated with a temperature of {used:.3g}, found on the same answers:",
         _tabulate(["lower is better", "before", "after"], figures),
@@ -182,7 +187,7 @@ def _describe_labels(found: Mapping[str, Any]) -> list[str]:
         [
             make_plain(each["label"]),
             str(each["rows"]),
-            *(word_score(each[name]) for name in ("precision", "recall", "f1")),
+            *(format_score(each[name]) for name in ("precision", "recall", "f1")),
         ]
         for each in found.get("labels", ())
     ]
@@ -196,7 +201,7 @@ def _describe_labels(found: Mapping[str, Any]) -> list[str]:
 
 def _tabulate_scores(metrics: Mapping[str, Any]) -> str:
     rows = [
-        [name, word_score(mean), f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""]
+        [name, format_score(mean), f"{low:.3f} to {high:.3f}" if low is not None and high is not None else ""]
         for name, (mean, low, high) in metrics.items()
     ]
     return _tabulate(["metric", "value", "95 % interval"], rows)

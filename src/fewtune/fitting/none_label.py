@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import FewtuneError, find_near, list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.predictor import Predictor
 from fewtune.predictors.stack import StackScorer, stack_predictors
 from fewtune.predictors.temperature import normalise
@@ -62,7 +62,7 @@ def check_none_label(task: Task, label: str, folds: int | None) -> None:
     rows = sum(row.label == place for row in task.train)
     if rows < FEWEST_ROWS:
         raise FewtuneError(
-            f"{label!r}, the label of rows of none, has {word_number(rows, 'row')}: give {FEWEST_ROWS} or more."
+            f"{label!r}, the label of rows of none, has {pluralise(rows, 'row')}: give {FEWEST_ROWS} or more."
         )
 
 

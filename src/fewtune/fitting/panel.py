@@ -15,8 +15,8 @@ from rich.table import Table
 
 from fewtune.fitting.events import Begun, Dropped, FittingEvent, FoldBegun, FoldEnded, LastFitBegun
 from fewtune.fitting.standing import Standings
-from fewtune.plurals import choose_verb, word_number
-from fewtune.report.wording import word_about, word_lost, word_seconds
+from fewtune.plurals import choose_verb, pluralise
+from fewtune.report.wording import format_about, format_lost, format_seconds
 from fewtune.system.terminal import make_message, make_text
 
 EVERY_SECONDS = 10.0
@@ -63,7 +63,7 @@ class FitPanel:
             case Begun():
                 self._begun = event
                 self._folds_done = dict(event.kept)
-                self._tell(_word_begun(event))
+                self._tell(_format_begun(event))
             case FoldBegun():
                 self._stage = f"{event.name}, fold {event.fold} of {event.folds}"
             case FoldEnded():
@@ -71,16 +71,16 @@ class FitPanel:
                 self._folds_done[event.name] = done = event.fold
                 own = event.standings.find(event.name)
                 score = f"{self._metric} {own.score:.3f} after fold {done} of {event.folds}"
-                line = f"{event.name}: {score}, {word_seconds(event.seconds)}"
+                line = f"{event.name}: {score}, {format_seconds(event.seconds)}"
                 if self._verbose or (self._live is None and (done == 1 or done == event.folds)):
                     self._tell(line)
             case Dropped():
                 self._tell(f"{event.left_out.name} is left out: {event.left_out.reason}")
             case LastFitBegun():
-                about = "" if event.seconds is None or event.seconds < 1 else f", {word_about(event.seconds)}"
+                about = "" if event.seconds is None or event.seconds < 1 else f", {format_about(event.seconds)}"
                 times = "twice" if event.times == 2 else f"{event.times} times"
                 longer = "" if event.times == 1 else f", {times} as long as for a fold"
-                self._stage = f"Fitting {event.name} on all {word_number(event.rows, 'row')}{longer}{about} …"
+                self._stage = f"Fitting {event.name} on all {pluralise(event.rows, 'row')}{longer}{about} …"
                 self._tell(self._stage)
 
     def count_step(self, step: int, steps: int, loss: float) -> None:
@@ -90,7 +90,7 @@ class FitPanel:
     def tick(self) -> None:
         """Say what goes on where no panel shows it and nothing was said for EVERY_SECONDS."""
         if self._live is None and self._stage and time.monotonic() - self._said >= EVERY_SECONDS:
-            self._tell(self._word_now())
+            self._tell(self._format_now())
 
     @property
     def _metric(self) -> str:
@@ -105,9 +105,9 @@ class FitPanel:
         self._said = time.monotonic()
 
     def _draw(self) -> Group:
-        return Group(self._make_table(), make_text(self._word_now()))
+        return Group(self._make_table(), make_text(self._format_now()))
 
-    def _word_now(self) -> str:
+    def _format_now(self) -> str:
         earlier = 0.0 if self._begun is None else self._begun.earlier_seconds
         taken = earlier + time.perf_counter() - self._began
         limit = "" if self._begun is None or self._begun.seconds is None else f" of {self._begun.seconds:.0f} s"
@@ -122,19 +122,19 @@ class FitPanel:
         if self._standings is not None:
             for each in self._standings.standings:
                 done = str(self._folds_done.get(each.name, ""))
-                table.add_row(make_text(each.name), done, f"{each.score:.3f}", word_lost(each.expected_loss))
+                table.add_row(make_text(each.name), done, f"{each.score:.3f}", format_lost(each.expected_loss))
         return table
 
 
-def _word_begun(event: Begun) -> str:
+def _format_begun(event: Begun) -> str:
     names = [candidate.name for candidate in event.portfolio.candidates]
-    limit = "" if event.seconds is None else f", in {word_seconds(event.seconds)} at most"
+    limit = "" if event.seconds is None else f", in {format_seconds(event.seconds)} at most"
     if limit and event.earlier_seconds >= 1:
-        limit += f" ({word_seconds(event.earlier_seconds)} already spent)"
+        limit += f" ({format_seconds(event.earlier_seconds)} already spent)"
     taken = sum(event.kept.values())
-    kept = f" {word_number(taken, 'fold')} {choose_verb(taken, 'is', 'are')} kept from an earlier command."
+    kept = f" {pluralise(taken, 'fold')} {choose_verb(taken, 'is', 'are')} kept from an earlier command."
     kept = kept if taken else ""
-    folds = f"{word_number(event.rows, 'row')} in {word_number(event.folds, 'fold')}"
+    folds = f"{pluralise(event.rows, 'row')} in {pluralise(event.folds, 'fold')}"
     if len(names) == 1:
         return f"Judging {names[0]} by {folds}{limit}.{kept}"
-    return f"Trying {word_number(len(names), 'candidate')} on {folds}{limit}: {', '.join(names)}.{kept}"
+    return f"Trying {pluralise(len(names), 'candidate')} on {folds}{limit}: {', '.join(names)}.{kept}"

@@ -15,11 +15,11 @@ from rich.cells import cell_len, chop_cells
 
 from fewtune.fitting.languages import Language, find_languages
 from fewtune.models import find_model, inspect_model, is_english, max_positions
-from fewtune.plurals import choose_verb, form_plural, word_number
+from fewtune.plurals import choose_verb, form_plural, pluralise
 from fewtune.prompts.unspaced import is_unspaced
 from fewtune.study.defaults import DEFAULT_MAX_TOKENS
 from fewtune.system.terminal import make_safe
-from fewtune.tasks.base import LeftOut, Task
+from fewtune.tasks.base import RowsLeftOut, Task
 
 RARE = 5
 """Rows of a label below which its recall cannot be told: one row more or less is a quarter of it."""
@@ -46,7 +46,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ModelReading:
     """What a model reads of the rows."""
 
     model: str
@@ -70,12 +70,12 @@ class RowLook:
     longest: int
     languages: tuple[Language, ...]
     """The commonest first; none where that is not known."""
-    readings: tuple[Reading, ...]
-    left_out: LeftOut
+    readings: tuple[ModelReading, ...]
+    left_out: RowsLeftOut
 
     @property
     def majority_share(self) -> float:
-        """What always answering the commonest label scores."""
+        """What always answering the majority class scores."""
         return self.labels[0][1] / self.rows
 
     @property
@@ -127,27 +127,27 @@ def look_at_rows(task: Task, models: Iterable[ModelFacts] = ()) -> RowLook:
     )
 
 
-def _read(model: ModelFacts, texts: Sequence[str]) -> Reading:
+def _read(model: ModelFacts, texts: Sequence[str]) -> ModelReading:
     looked = texts[:: -(-len(texts) // MOST_COUNTED)]
     longer = sum(tokens > model.most_tokens for tokens in model.count_tokens(looked))
-    return Reading(model.name, model.most_tokens, longer, len(looked), model.english)
+    return ModelReading(model.name, model.most_tokens, longer, len(looked), model.english)
 
 
-def word_look(look: RowLook) -> list[str]:
+def format_row_look(look: RowLook) -> list[str]:
     """A look in six lines at most, of COLUMNS signs at most each."""
     lines = (
-        _word_labels(look),
-        _word_lengths(look),
-        _word_languages(look),
-        word_left_out(look.left_out),
-        _word_rare(look),
-        _word_worth(look),
+        _format_labels(look),
+        _format_lengths(look),
+        _format_languages(look),
+        format_rows_left_out(look.left_out),
+        _format_rare(look),
+        _format_worth(look),
     )
     return [line for line in lines if line]
 
 
-def _word_labels(look: RowLook) -> str:
-    head = f"{word_number(look.rows, 'row', ',')}, {word_number(len(look.labels), 'label')}: "
+def _format_labels(look: RowLook) -> str:
+    head = f"{pluralise(look.rows, 'row', ',')}, {pluralise(len(look.labels), 'label')}: "
     (first, most), *_, (last, fewest) = look.labels
     return _choose(
         head + ", ".join(f"{_cut(label, COLUMNS)} {count:,}" for label, count in look.labels) + ".",
@@ -158,18 +158,18 @@ def _word_labels(look: RowLook) -> str:
     )
 
 
-def _word_lengths(look: RowLook) -> str:
+def _format_lengths(look: RowLook) -> str:
     unit = look.unit if look.median_length == 1 else form_plural(look.unit)
     lengths = f"Median {look.median_length:,.0f} {unit}, longest {look.longest:,}"
     cut = max(look.readings, key=lambda reading: reading.longer, default=None)
     if cut is None or not cut.longer:
         return f"{lengths}."
     all_looked = cut.looked == look.rows
-    rows = word_number(cut.longer, "row", ",") if all_looked else f"about {100 * cut.longer / cut.looked:.0f} %"
+    rows = pluralise(cut.longer, "row", ",") if all_looked else f"about {100 * cut.longer / cut.looked:.0f} %"
     return f"{lengths}; {_cut(cut.model)} cuts {rows} at {cut.most_tokens:,} tokens."
 
 
-def _word_languages(look: RowLook) -> str:
+def _format_languages(look: RowLook) -> str:
     if not look.languages:
         return ""
     first, *others = look.languages
@@ -183,12 +183,12 @@ def _word_languages(look: RowLook) -> str:
     return _choose(
         f"{words}; {_join(english)} mostly {knows} English: expect less.",
         f"{words}; {_join(english)} mostly {knows} English.",
-        f"{words}; {word_number(len(english), 'model')} mostly {knows} English.",
-        f"In {first.name} and others; {word_number(len(english), 'model')} mostly {knows} English.",
+        f"{words}; {pluralise(len(english), 'model')} mostly {knows} English.",
+        f"In {first.name} and others; {pluralise(len(english), 'model')} mostly {knows} English.",
     )
 
 
-def word_left_out(left_out: LeftOut) -> str:
+def format_rows_left_out(left_out: RowsLeftOut) -> str:
     """How many rows are left out and why; nothing where none is."""
     contradictory = f"{left_out.contradictory:,} contradictory"
     counts = {
@@ -204,27 +204,27 @@ def word_left_out(left_out: LeftOut) -> str:
     return _choose(f"Rows left out: {', '.join(explained)}.", f"Rows left out: {', '.join(told)}.")
 
 
-def _word_rare(look: RowLook) -> str:
+def _format_rare(look: RowLook) -> str:
     single, rare = (list(map(_cut, labels)) for labels in (look.single, look.rare))
     told: list[tuple[str, str]] = []
     if single:
         has = choose_verb(len(single), "has", "have")
         means = "one row: fitted on, never judged"
-        told.append((f"{_join(single)} {has} {means}", f"{word_number(len(single), 'label')} {has} {means}"))
+        told.append((f"{_join(single)} {has} {means}", f"{pluralise(len(single), 'label')} {has} {means}"))
     if rare:
         has = choose_verb(len(rare), "has", "have")
         means = f"under {RARE} rows: hard to judge"
-        told.append((f"{_join(rare)} {has} {means}", f"{word_number(len(rare), 'label')} {has} {means}"))
+        told.append((f"{_join(rare)} {has} {means}", f"{pluralise(len(rare), 'label')} {has} {means}"))
     wordings = ["; ".join(words) + "." for words in zip(*told, strict=True)]
     if single and rare:
         wordings.append(f"{len(single)} of one row, never judged; {len(rare)} of under {RARE} rows, hard to judge.")
     return _choose(*wordings) if told else ""
 
 
-def _word_worth(look: RowLook) -> str:
+def _format_worth(look: RowLook) -> str:
     """What a score has to beat, and how well so many rows tell one: half of a normal 95 % interval at one half."""
     points = max(1.0, 100 * 1.96 * math.sqrt(0.25 / look.rows))
-    told = f"{word_number(look.rows, 'row', ',')} {choose_verb(look.rows, 'tells', 'tell')} accuracy to ±{points:.0f}"
+    told = f"{pluralise(look.rows, 'row', ',')} {choose_verb(look.rows, 'tells', 'tell')} accuracy to ±{points:.0f}"
     right = f"is right on {100 * look.majority_share:.0f} %"
     return _choose(
         *(

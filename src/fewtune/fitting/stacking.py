@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewtune.fitting.candidates import count_bytes
-from fewtune.fitting.contest import Contest, Entry
+from fewtune.fitting.contest import CandidateState, Contest
 from fewtune.fitting.stack_weights import fit_weights, judge_stack
 from fewtune.fitting.standing import Answered
-from fewtune.fitting.terms import Limits
+from fewtune.fitting.terms import ModelLimits
 
 MOST_MEMBERS = 3
 FEWEST_ROWS = 24
@@ -36,7 +36,7 @@ class Stack:
         return f"stack of {' + '.join(self.weights)}"
 
 
-def propose_stack(contest: Contest, left: float, limits: Limits) -> Stack | None:
+def propose_stack(contest: Contest, left: float, limits: ModelLimits) -> Stack | None:
     """A stack of the best candidates that answered all rows; None where too few keep together within what is left of
     the time, in seconds, and within the limits.
 
@@ -44,7 +44,7 @@ def propose_stack(contest: Contest, left: float, limits: Limits) -> Stack | None
     """
     ranked = sorted(contest.stand().standings, key=lambda each: -each.score)
     entries = [contest.find(each.name) for each in ranked]
-    apart: dict[tuple[str, str | None], Entry] = {}
+    apart: dict[tuple[str, str | None], CandidateState] = {}
     for entry in filter(contest.is_whole, entries):  # the best of a method on a model: its variants say much the same
         apart.setdefault((entry.candidate.method, entry.candidate.model), entry)
     members = list(apart.values())[:MOST_MEMBERS]
@@ -72,7 +72,7 @@ def propose_stack(contest: Contest, left: float, limits: Limits) -> Stack | None
     )
 
 
-def _keeps_within(contest: Contest, members: Sequence[Entry], left: float, limits: Limits) -> bool:
+def _keeps_within(contest: Contest, members: Sequence[CandidateState], left: float, limits: ModelLimits) -> bool:
     """Whether candidates keep together within the time that is left, in seconds, and within the limits."""
     fit = sum(map(contest.foresee_last_fit, members))
     row = sum(entry.count_row_seconds() for entry in members)

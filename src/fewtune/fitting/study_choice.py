@@ -18,7 +18,7 @@ from fewtune.analysis.recommend import name_contender
 from fewtune.errors import FewtuneError, RecordError, list_names, name_choices
 from fewtune.methods import get_method
 from fewtune.models import find_model, resolve_precision
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import IN_DOMAIN, Record
 from fewtune.report.results import StudyResult, read_result
 from fewtune.running.prepare import load_task
@@ -62,7 +62,7 @@ def read_choice(folder: Path, task: str | None, data_dir: Path | None, tell: Cal
     ]
     method, model = get_method(trials[0].trial.method), trials[0].trial.model
     if method.constant:
-        raise FewtuneError(word_nothing_learnt(decision))
+        raise FewtuneError(format_nothing_learnt(decision))
     if trials[0].notes.unlabelled == "pool":
         raise FewtuneError(
             f"{name} read unlabelled rows of the study's pool, and a fit on all labelled rows has none beside them: "
@@ -88,7 +88,7 @@ def choose_method(decision: Decision) -> str:
     return decision.choice.name
 
 
-def word_nothing_learnt(decision: Decision) -> str:
+def format_nothing_learnt(decision: Decision) -> str:
     """What it means that a method which answers every row alike was chosen."""
     return (
         f"Always answering one label is the choice by {decision.question.metric}: no method was shown to have learnt "
@@ -127,7 +127,7 @@ def _choose_settings(trials: Sequence[Record], tell: Callable[[str], None]) -> M
         told = ", ".join(f"{key} {settings[key]}" for key in varied)
         tell(
             f"Its trials had {len(by_settings)} settings, by tuning or by pattern: taken is {told}, of {len(chosen)} "
-            f"of {word_number(len(trials), 'trial')}, and of those as frequent the best."
+            f"of {pluralise(len(trials), 'trial')}, and of those as frequent the best."
         )
     return settings
 

@@ -29,7 +29,7 @@ def find_suspects(probabilities: np.ndarray, gold: npt.NDArray[np.int64]) -> lis
     A label's threshold is the mean probability of it that rows labelled so have. A row is suspicious where its own
     label is far below that label's threshold, and another one is likelier and not below its own; they are ordered by
     how much likelier the likeliest of these is. Nothing is suspicious where answers are not clearly better than the
-    commonest label. Labels of one row have no threshold, and their rows, not judged, may hold NaN.
+    majority class. Labels of one row have no threshold, and their rows, not judged, may hold NaN.
     """
     counts = np.bincount(gold, minlength=probabilities.shape[1])
     places = np.flatnonzero(counts[gold] > 1)
@@ -64,7 +64,7 @@ def put_before(texts: Mapping[str, str], **told: Any) -> dict[str, Any]:
     return free | dict(texts)
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
+def write_csv_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
     """Write rows of equal columns as CSV, the whole file or none; marked as UTF-8, for spreadsheets open it.
 
     `columns` are the header where there may be no row.

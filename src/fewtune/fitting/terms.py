@@ -17,7 +17,7 @@ from fewtune.system.sizes import parse_bytes
 
 
 @dataclass(frozen=True)
-class Limits:
+class ModelLimits:
     """What the saved model may take; infinite: anything."""
 
     row_seconds: float = math.inf
@@ -28,7 +28,7 @@ class Limits:
     """Of the weights that it loads."""
 
 
-ANYTHING = Limits()
+ANYTHING = ModelLimits()
 
 
 def read_limits(
@@ -36,11 +36,11 @@ def read_limits(
     max_fit_seconds: float | None,
     max_memory: str | None,
     word_option: Callable[[str], str] = str,
-) -> Limits:
+) -> ModelLimits:
     """Limits as users write them, None: anything; raises FewtuneError that calls an option as `word_option` does."""
     if max_fit_seconds is not None and not 0 < max_fit_seconds < math.inf:
         raise FewtuneError(f"{word_option('max_fit_seconds')} is {max_fit_seconds:g}; give a number above 0.")
-    return Limits(
+    return ModelLimits(
         row_seconds=math.inf if max_latency is None else parse_latency(word_option("max_latency"), max_latency),
         fit_seconds=math.inf if max_fit_seconds is None else max_fit_seconds,
         model_bytes=math.inf if max_memory is None else parse_bytes(word_option("max_memory"), max_memory),
@@ -63,6 +63,6 @@ class Terms:
     """Share of its answers that may be wrong, where the model is to abstain; None: it always answers."""
     max_tokens: int | None = None
     """Tokens of one row's prompt; None: as many as in a study."""
-    limits: Limits = ANYTHING
+    limits: ModelLimits = ANYTHING
     none_label: str | None = None
     """The label of rows that belong to none of the others; folds choose how readily it is given."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from fewtune.errors import RecordError, name_choices
 from fewtune.inference.answers import DrawAnswers, DrawKey, MethodAnswers
-from fewtune.inference.unseen import RowsTested, look_at_rows
+from fewtune.inference.unseen import RowsTested, measure_row_weight
 from fewtune.metrics.counts import OF_TOTALS, SCORES, FloatArray, IntArray, Score, count_answers, total_answers
 
 LARGEST_COUNTS = 4_000_000
@@ -65,7 +65,7 @@ def score_answers(answers: DrawAnswers, metric: str) -> DrawScore:
     gold, predicted = answers.gold.astype(np.int64), answers.predicted.astype(np.int64)
     score, effects = score_with_effects(gold, predicted, answers.labels, metric)
     rows = answers.rows.astype(np.int64)
-    return DrawScore(score, rows, effects, answers.shared_support, (look_at_rows(answers, metric),))
+    return DrawScore(score, rows, effects, answers.shared_support, (measure_row_weight(answers, metric),))
 
 
 def combine_scores(parts: Sequence[tuple[float, DrawScore]]) -> DrawScore:

@@ -65,7 +65,7 @@ class RowsWeighed:
     weight: float
 
 
-def look_at_rows(answers: DrawAnswers, metric: str) -> RowsTested:
+def measure_row_weight(answers: DrawAnswers, metric: str) -> RowsTested:
     """What one row can change of a method's score."""
     if metric == "accuracy":
         weights = np.full(answers.labels, 1 / len(answers.gold))
@@ -90,7 +90,7 @@ def look_at_score(tested: RowsTested) -> RowsWeighed:
 def look_at_pair(first: RowsTested, second: RowsTested) -> RowsWeighed:
     """What rows of labels on which two methods hardly differ can change of their difference.
 
-    One that gives a single answer is taken at its word beside one that does not: always answering the commonest label
+    One that gives a single answer is taken at its word beside one that does not: always answering the majority class
     cannot do otherwise. Of two such methods it is not known which one would.
     """
     if first.metric == "accuracy":

@@ -70,8 +70,8 @@ class Method:
     """Whether these settings read a pattern, where they have one; where not, a study's patterns are one trial."""
     trains: bool = True
     """Whether a network's weights or an adapter's are fitted; where not, it takes frozen features or answers."""
-    floor: bool = False
-    """Whether every study runs it unless told `floors: false`: what any adaptation has to beat."""
+    baseline: bool = False
+    """Whether every study runs it unless told `baselines: false`: what any adaptation has to beat."""
     constant: bool = False
     """Whether it answers every row alike: where it is chosen, nothing was learnt."""
     revision: int = 1

@@ -118,7 +118,7 @@ def _score_said(prompting: Prompting, before: Before, rows: Sequence[Example]) -
     return prompting.score(said, before)
 
 
-def word_left_out(settings: ContextSettings, contexts: Sequence[Context]) -> list[str]:
+def warn_of_short_contexts(settings: ContextSettings, contexts: Sequence[Context]) -> list[str]:
     """What to warn of where contexts show fewer rows than they were to, or none."""
     if all(context.left_out == 0 for context in contexts):
         return []

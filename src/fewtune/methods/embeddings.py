@@ -16,7 +16,7 @@ from pydantic import Field
 from fewtune.methods.base import Method
 from fewtune.methods.class_weights import ClassWeight
 from fewtune.methods.penalty import InversePenalty, choose_penalty
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.prompts.template import plain_template
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     """Say so where texts are read apart and a row has not two."""
     if settings.texts is None or len(task.fields) == 2:
         return None
-    return f"texts: apart compares the two texts of a row, and {task.name} has {word_number(len(task.fields), 'text')}."
+    return f"texts: apart compares the two texts of a row, and {task.name} has {pluralise(len(task.fields), 'text')}."
 
 
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:

@@ -99,7 +99,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
 def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw, rng: np.random.Generator) -> Plan:
     """Show demonstrations from the support, score label words, calibrate."""
     from fewtune.methods.answer import answer_by_label_words, choose_pattern
-    from fewtune.methods.contexts import ContextSettings, make_contexts, show_nearest, word_left_out
+    from fewtune.methods.contexts import ContextSettings, make_contexts, show_nearest, warn_of_short_contexts
     from fewtune.methods.plan import Plan
     from fewtune.predictors.manifest import ContextPart
     from fewtune.predictors.network import Unchanged
@@ -131,7 +131,7 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         else ContextPart(before=str(context.before), log_prior=prior, centred=centred)
         for context, prior in zip(contexts, priors, strict=True)
     ]
-    warnings = word_left_out(asked, contexts)
+    warnings = warn_of_short_contexts(asked, contexts)
     unlabelled = {"batch": "pool", "scored": "scored"}.get(settings.calibration)
     return Plan(
         predictor=answer.predict_with(forward, Unchanged(), parts, nearest),

@@ -90,12 +90,12 @@ def plan(settings: Settings, model: LanguageModel | None, task: Task, draw: Draw
         report=lambda: MethodNotes(
             prompt=PromptNotes(pattern=pattern.name, template=pattern.template, cut=encoder.count_cut()),
             demonstrations=demonstrations,
-            warnings=[_word_shortage(left_out, left_out + fitting)] if left_out else [],
+            warnings=[_format_shortage(left_out, left_out + fitting)] if left_out else [],
         ),
     )
 
 
-def _word_shortage(left_out: int, wanted: int) -> str:
+def _format_shortage(left_out: int, wanted: int) -> str:
     """Say how many demonstrations found no room; those that did are the first in a random order."""
     return f"{left_out} of {wanted} demonstrations were left out, for want of room before a row: they vote instead"
 

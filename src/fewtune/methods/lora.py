@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from fewtune.errors import word_install
+from fewtune.errors import format_install
 from fewtune.methods.base import LARGEST_NUMBER, LARGEST_RATE, MOST_RANK, Method
 from fewtune.methods.optimisation import LearningRate, TuningByReadout, needs_of_readout, resolve_epochs
 
@@ -68,7 +68,7 @@ def skip_reason(settings: Settings, config: PreTrainedConfig | None, task: Task)
     if settings.base == "full":
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
-        return f"base 4bit needs bitsandbytes, which is not installed: {word_install('4bit')}"
+        return f"base 4bit needs bitsandbytes, which is not installed: {format_install('4bit')}"
     if config is None:
         return None
     from fewtune.engine.four_bit import find_obstacle

@@ -1,4 +1,4 @@
-"""Majority: always answer the most frequent label of the support; the floor under every score.
+"""Majority: always answer the most frequent label of the support; the least that any score has to beat.
 
 Owns nothing but its rule. Source: no paper; the baseline every classification table needs.
 """
@@ -39,6 +39,6 @@ METHOD = Method(
     plan=plan,
     uses_model=False,
     uses_fit_seed=lambda settings: False,
-    floor=True,
+    baseline=True,
     constant=True,
 )

@@ -105,5 +105,5 @@ METHOD = Method(
     skip_reason=skip_reason,
     uses_fit_seed=lambda settings: False,
     uses_pattern=lambda settings: settings.prompted,
-    floor=True,
+    baseline=True,
 )

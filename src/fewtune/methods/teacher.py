@@ -19,7 +19,7 @@ from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.readouts import NextTokenReadout
 from fewtune.errors import DataError
 from fewtune.methods.answer import Answer, answer_by_label_words, choose_pattern
-from fewtune.methods.contexts import Context, ContextSettings, make_contexts, word_left_out
+from fewtune.methods.contexts import Context, ContextSettings, make_contexts, warn_of_short_contexts
 from fewtune.methods.fine_tuning import plan_training
 from fewtune.methods.optimisation import FineTuning
 from fewtune.methods.scratchpad import Scratchpad
@@ -114,7 +114,7 @@ def make_teacher(
             scratchpad=None if scratchpad is None else scratchpad.report(),
         )
 
-    warnings = tuple(f"of the teacher, {warning}" for warning in word_left_out(asked, contexts))
+    warnings = tuple(f"of the teacher, {warning}" for warning in warn_of_short_contexts(asked, contexts))
     return Teacher(tuple(contexts), tuple(scorers), tuple(targets), top_k, forward, report, warnings)
 
 

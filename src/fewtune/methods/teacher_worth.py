@@ -21,7 +21,7 @@ WORTHIEST_STEPS = 160
 def measure_worth(rows: Sequence[Example], targets: Sequence[np.ndarray | None]) -> float | None:
     """How far on the way from chance to 1 a teacher's accuracy on labelled rows is, 0 to 1, by its log-probabilities.
 
-    Chance is the share of these rows' commonest label. None where it was asked of no labelled rows, or of one label's.
+    Chance is the share of these rows' majority class. None where it was asked of no labelled rows, or of one label's.
     """
     asked = [(row.label, target) for row, target in zip(rows, targets, strict=True) if row.label is not None]
     answers = [(label, int(np.argmax(target))) for label, target in asked if target is not None]

@@ -1,4 +1,4 @@
-"""TF-IDF and logistic regression: what the words alone say; a floor that needs no language model.
+"""TF-IDF and logistic regression: what the words alone say; a baseline that needs no language model.
 
 Owns its settings. Source: scikit-learn's text classification, https://scikit-learn.org/stable/modules/feature_extraction.html
 """
@@ -76,5 +76,5 @@ METHOD = Method(
     uses_model=False,
     uses_fit_seed=lambda settings: False,
     defaults_tried={"sentiment": 11, "cola": 11, "qqp": 2, "snli": 2},
-    floor=True,
+    baseline=True,
 )

@@ -1,4 +1,4 @@
-"""Zero-shot: label words scored after the row's prompt, nothing shown and nothing trained; a floor for adaptation.
+"""Zero-shot: label words scored after the row's prompt, nothing shown and nothing trained; a baseline of adaptation.
 
 Owns its settings. Source: Brown et al. 2020, https://arxiv.org/abs/2005.14165, who call it so; what is subtracted from
 the scores is `fewtune.prompts.calibration`.
@@ -50,5 +50,5 @@ METHOD = Method(
     needs=lambda settings: frozenset({"label_words"}),
     uses_fit_seed=lambda settings: settings.calibration == "domain",
     needs_pool=lambda settings: settings.calibration == "batch",
-    floor=True,
+    baseline=True,
 )

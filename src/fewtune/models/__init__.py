@@ -4,7 +4,7 @@ Owns nothing but the names that the rest of fewtune uses. Torch is imported only
 """
 
 from fewtune.models.architectures import refuse_unsuited
-from fewtune.models.catalogue import CATALOGUE, is_english, word_identity, word_terms
+from fewtune.models.catalogue import CATALOGUE, format_identity, format_terms, is_english
 from fewtune.models.configuration import max_positions, read_config
 from fewtune.models.inspection import count_parameters, inspect_model
 from fewtune.models.precision import Precision, find_device, has_native_bfloat16, resolve_precision
@@ -18,6 +18,8 @@ __all__ = [
     "count_parameters",
     "find_device",
     "find_model",
+    "format_identity",
+    "format_terms",
     "has_native_bfloat16",
     "inspect_model",
     "is_english",
@@ -28,6 +30,4 @@ __all__ = [
     "resolve_precision",
     "share_vocabulary",
     "tell_unlike_vocabulary",
-    "word_identity",
-    "word_terms",
 ]

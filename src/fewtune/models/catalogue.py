@@ -51,7 +51,7 @@ class CatalogueEntry:
     multilingual: bool = False
     """Whether it was trained on many languages; the others, say their makers, mostly on English."""
 
-    def word_terms(self) -> str | None:
+    def format_terms(self) -> str | None:
         """Say what terms its user accepts; None where there are none."""
         if self.terms is None:
             return None
@@ -152,7 +152,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 }
 
 
-def word_identity(name: str) -> str | None:
+def format_identity(name: str) -> str | None:
     """Say what a model of the catalogue is and how it is asked; None of any other, which its name alone tells of."""
     entry = CATALOGUE.get(drop_chat(name))
     asked = "asked by its chat template" if is_chat(name) else "prompts are plain text, without a chat template"
@@ -165,7 +165,7 @@ def is_english(name: str) -> bool | None:
     return None if entry is None else not entry.multilingual
 
 
-def word_terms(names: Iterable[str]) -> list[str]:
+def format_terms(names: Iterable[str]) -> list[str]:
     """Say which models come with terms that their user accepts, a line each."""
     entries = [CATALOGUE[name] for name in dict.fromkeys(map(drop_chat, names)) if name in CATALOGUE]
-    return [terms for entry in entries if (terms := entry.word_terms()) is not None]
+    return [terms for entry in entries if (terms := entry.format_terms()) is not None]

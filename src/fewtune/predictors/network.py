@@ -25,7 +25,7 @@ from fewtune.engine.four_bit import find_obstacle, quantise_linear_layers
 from fewtune.engine.language_model import LanguageModel
 from fewtune.engine.layers import LINEAR, holds_transposed
 from fewtune.engine.soft import SoftPrefix, SoftPrompt, find_layer_shapes
-from fewtune.errors import PredictorError, list_names, word_install
+from fewtune.errors import PredictorError, format_install, list_names
 from fewtune.models.adapters import (
     LoraConfig,
     PeftConfig,
@@ -225,7 +225,7 @@ def _check_rank(rank: int, tensors: TensorFile) -> None:
 
 def _check_four_bit(folder: Path, model: LanguageModel) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise PredictorError(f"{folder}: its base is held in 4 bits, which needs {word_install('4bit')}")
+        raise PredictorError(f"{folder}: its base is held in 4 bits, which needs {format_install('4bit')}")
     obstacle = find_obstacle(model.networks.sketch, model.device)
     if obstacle is not None:
         raise PredictorError(f"{folder}: its base is to be held in 4 bits, and cannot be: {obstacle}.")

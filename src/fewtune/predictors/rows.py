@@ -54,9 +54,9 @@ class LabelledRows:
     labels: Sequence[str]
 
 
-def read_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
+def read_row_texts(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
     """The texts of every row by column; raises DataError where a column or a text is missing."""
-    file = _read(path, fields, _word_fields(fields))
+    file = _read(path, fields, _format_fields(fields))
     return [{name: _read_cell(file, number, name) for name in fields} for number in range(1, len(file.rows) + 1)]
 
 
@@ -95,7 +95,7 @@ def read_labelled(path: Path, fields: Sequence[str], column: str | None, labels:
     only one that does in more than half of the rows. Raises
     DataError where a column, a text or a label is missing, or the column holds no labels.
     """
-    file = _read(path, fields, _word_fields(fields))
+    file = _read(path, fields, _format_fields(fields))
     chosen = _find_label(file, fields, labels) if column is None else column
     _check_columns(file.columns, [chosen], str(path), "Name the label column with --label.")
     numbers = range(1, len(file.rows) + 1)
@@ -165,7 +165,7 @@ def _count_known(file: RowFile, column: str, labels: Collection[str]) -> int:
 
 
 def _read_stream(stream: RowStream, fields: Sequence[str], keep: Sequence[str], lacking: Lacking) -> Iterator[TextRow]:
-    _check_columns(stream.columns, fields, stream.name, _word_fields(fields))
+    _check_columns(stream.columns, fields, stream.name, _format_fields(fields))
     _check_columns(stream.columns, keep, stream.name, "Name each column to keep with a --keep of its own.")
     repeated = [name for name in keep if keep.count(name) > 1]
     if repeated:
@@ -194,7 +194,7 @@ def _check_columns(given: Sequence[str], wanted: Sequence[str], file: str, remed
             raise DataError(f"{file}: {name_choices(name, given, 'column')} {remedy}")
 
 
-def _word_fields(fields: Sequence[str]) -> str:
+def _format_fields(fields: Sequence[str]) -> str:
     return f"The model reads {list_names(fields)}: name the file's columns so."
 
 

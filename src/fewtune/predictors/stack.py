@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from fewtune.errors import PredictorError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.manifest import LARGEST_BIAS, LARGEST_WEIGHT, MemberPart, StackPart
 from fewtune.predictors.predictor import Arrays, Predictor, Scorer
 from fewtune.predictors.regression import LOWEST
@@ -76,8 +76,8 @@ def stack_predictors(
     """
     if not predictors or len(weights) != len(predictors):
         raise PredictorError(
-            f"a stack has a weight for each member, and one member at least: {word_number(len(predictors), 'member')} "
-            f"and {word_number(len(weights), 'weight')} were given."
+            f"a stack has a weight for each member, and one member at least: {pluralise(len(predictors), 'member')} "
+            f"and {pluralise(len(weights), 'weight')} were given."
         )
     first = predictors[0]
     for number, member in enumerate(predictors, start=1):
@@ -96,7 +96,7 @@ def stack_predictors(
         )
     if bias is not None and (len(bias) != len(first.labels) or not all(abs(each) <= LARGEST_BIAS for each in bias)):
         raise PredictorError(
-            f"bias has {word_number(len(bias), 'number')}: give one for each of the {len(first.labels)} labels, from "
+            f"bias has {pluralise(len(bias), 'number')}: give one for each of the {len(first.labels)} labels, from "
             f"{-LARGEST_BIAS:g} to {LARGEST_BIAS:g}."
         )
     kept = [

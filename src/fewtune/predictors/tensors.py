@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from fewtune.errors import PredictorError, list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.manifest import COPY_ANEW
 
 _NAMED = 3
@@ -79,7 +79,7 @@ class TensorFile:
 
 
 def _count(names: list[str]) -> str:
-    return f"{word_number(len(names), 'tensor')}: {list_names(names, _NAMED)}"
+    return f"{pluralise(len(names), 'tensor')}: {list_names(names, _NAMED)}"
 
 
 def _word(form: TensorForm) -> str:

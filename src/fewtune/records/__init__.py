@@ -21,8 +21,8 @@ from fewtune.records.look_file import MOST_SPENT as MOST_SPENT
 from fewtune.records.look_file import Look as Look
 from fewtune.records.look_file import LookHistory as LookHistory
 from fewtune.records.look_file import find_overspent as find_overspent
+from fewtune.records.look_file import format_level as format_level
 from fewtune.records.look_file import load_looks as load_looks
-from fewtune.records.look_file import word_percent as word_percent
 from fewtune.records.look_file import write_looks as write_looks
 from fewtune.records.notes import CutInputs as CutInputs
 from fewtune.records.notes import DemonstrationNotes as DemonstrationNotes
@@ -43,7 +43,7 @@ from fewtune.records.packed_files import PACKED_PREDICTIONS as PACKED_PREDICTION
 from fewtune.records.packed_files import PACKED_RECORDS as PACKED_RECORDS
 from fewtune.records.packed_files import is_packed as is_packed
 from fewtune.records.packed_files import read_packed as read_packed
-from fewtune.records.packing import pack as pack
+from fewtune.records.packing import pack_study as pack_study
 from fewtune.records.packing import unpack as unpack
 from fewtune.records.schema import IN_DOMAIN as IN_DOMAIN
 from fewtune.records.schema import NEVER_RUN as NEVER_RUN

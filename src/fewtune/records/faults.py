@@ -87,11 +87,11 @@ class _Figures(BaseModel):
 
 
 def find_fault(record: Record) -> str | None:
-    """Word the first thing in a record that cannot be; None where it is sound."""
+    """Format the first thing in a record that cannot be; None where it is sound."""
     try:
         _Figures.model_validate(record)
     except ValidationError as error:
-        return word_error(error)
+        return format_error(error)
     if not 1 <= record.trial.shots < 2**53:
         return f"trial.shots: {record.trial.shots!r:.40} is no number of rows"
     if record.status != "done":
@@ -126,8 +126,8 @@ def _holds_numbers(column: pl.Series) -> bool:
     return (column.dtype.is_float() or column.dtype.is_integer()) and bool(np.isfinite(column.to_numpy()).all())
 
 
-def word_error(error: ValidationError) -> str:
-    """Word the first of what is wrong: 'notes.losses: Input should be a valid list'."""
+def format_error(error: ValidationError) -> str:
+    """Format the first of what is wrong: 'notes.losses: Input should be a valid list'."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place:.{MOST_SHOWN}}{': ' if place else ''}{first['msg']:.{MOST_SHOWN}}"

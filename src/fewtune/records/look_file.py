@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from fewtune.errors import RecordError
-from fewtune.records.faults import NEAR, word_error
+from fewtune.records.faults import NEAR, format_error
 from fewtune.records.files import write_atomically
 
 LOOKS = "looks.json"
@@ -62,8 +62,8 @@ class LookHistory(BaseModel):
         for (task, shots), spent in find_overspent(looks).items():
             told = {
                 "where": f"{task!r:.40}, {shots} shots",
-                "spent": word_percent(spent),
-                "most": word_percent(MOST_SPENT),
+                "spent": format_level(spent),
+                "most": format_level(MOST_SPENT),
             }
             raise PydanticCustomError("overspent", "at {where}, they spend {spent} of the error; there is {most}", told)
         return looks
@@ -91,8 +91,8 @@ def find_overspent(looks: Iterable[Look]) -> dict[tuple[str, int], float]:
     return {place: each for place, each in spent.items() if each > MOST_SPENT + NEAR}
 
 
-def word_percent(share: float) -> str:
-    """Word a level: '5 %'."""
+def format_level(share: float) -> str:
+    """Format a level: '5 %'."""
     return f"{100 * share:.3g} %"
 
 
@@ -108,7 +108,7 @@ def load_looks(out: Path) -> LookHistory | None:
         return LookHistory.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise RecordError(
-            f"{path}: damaged, edited, or of another fewtune ({word_error(error)}). It holds how often the study was "
+            f"{path}: damaged, edited, or of another fewtune ({format_error(error)}). It holds how often the study was "
             "looked at. Put a copy back; without one, delete that file and run again: looks are then counted anew, "
             "which belongs with the results."
         ) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fewtune.errors import RecordError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import events
 from fewtune.records.faults import PredictionsError
 from fewtune.records.files import write_atomically
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def pack(out: Path) -> int:
+def pack_study(out: Path) -> int:
     """Pack a finished study and return how many trials it has; raises RecordError where it cannot be.
 
     Records are packed as they stand, whatever their version; what belongs to no trial of the study stays where it is.
@@ -53,7 +53,7 @@ def pack(out: Path) -> int:
     records, planned = load_records(out), load_planned(out)
     if planned is not None and len(records) < len(planned):
         raise RecordError(
-            f"{out}: {len(planned) - len(records)} of {word_number(len(planned), 'trial')} have no record yet. Run the "
+            f"{out}: {len(planned) - len(records)} of {pluralise(len(planned), 'trial')} have no record yet. Run the "
             "study to its end, then pack it."
         )
     done = [record.trial_id for record in records if record.status == "done"]

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from fewtune.errors import RecordError
 from fewtune.guarantee import Guarantee
-from fewtune.records.faults import word_error
+from fewtune.records.faults import format_error
 
 ENTRIES: dict[str, TypeAdapter[Any]] = {
     "name": TypeAdapter(str),
@@ -43,8 +43,8 @@ def load_study_entry(out: Path, key: str) -> Any:
         return None if entry is None else ENTRIES[key].validate_python(entry, strict=True)
     except ValidationError as error:
         raise RecordError(
-            f"{path}: `{key}` is none that a study has ({word_error(error)}). Mend it, or delete that file and run the "
-            "study again into this folder: finished trials are kept."
+            f"{path}: `{key}` is none that a study has ({format_error(error)}). Mend it, or delete that file and run "
+            "the study again into this folder: finished trials are kept."
         ) from error
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         raise RecordError(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from fewtune.errors import RecordError
-from fewtune.records.faults import PredictionsError, find_fault, find_table_fault, is_deep, word_error
+from fewtune.records.faults import PredictionsError, find_fault, find_table_fault, format_error, is_deep
 from fewtune.records.files import write_atomically
 from fewtune.records.schema import SCHEMA_VERSION, Record
 from fewtune.records.version1 import convert_record
@@ -90,7 +90,7 @@ def decode_record(content: bytes, where: str, trial_id: str | None, remedy: str)
             )
         record = None if is_deep(raw) else Record.model_validate(convert_record(raw) if version == 1 else raw)
     except (ValueError, AttributeError, RecursionError) as error:
-        detail = f" ({word_error(error)})" if isinstance(error, ValidationError) else ""
+        detail = f" ({format_error(error)})" if isinstance(error, ValidationError) else ""
         raise RecordError(f"{where}: damaged, or not a fewtune record{detail}. {remedy}.") from error
     fault = "nested too deeply" if record is None else find_fault(record)
     if record is not None and fault is None and trial_id is not None and record.trial_id != trial_id:

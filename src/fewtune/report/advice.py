@@ -15,14 +15,14 @@ from fewtune.analysis.decision import Contender, Decision
 from fewtune.report.wording import (
     UNLABELLED_NOTE,
     explain_decision,
+    format_bound,
+    format_decision,
+    format_expected,
+    format_question,
+    format_score,
+    format_seconds,
+    format_unsure_memory,
     mark_unlabelled,
-    word_bound,
-    word_decision,
-    word_expected,
-    word_question,
-    word_score,
-    word_seconds,
-    word_unsure_memory,
 )
 from fewtune.system.terminal import make_message, make_text
 
@@ -31,9 +31,9 @@ def show_decisions(console: Console, decisions: Sequence[Decision], *, memory_li
     """Print every decision with its evidence; `memory_limited` where a limit of memory was asked."""
     for decision in decisions:
         console.print()
-        console.print(make_text(word_question(decision), style="bold"))
-        console.print(Padding(make_message(word_decision(decision), style="bold"), (0, 0, 0, 1)))
-        lines = [*explain_decision(decision), *(word_unsure_memory(decision) if memory_limited else [])]
+        console.print(make_text(format_question(decision), style="bold"))
+        console.print(Padding(make_message(format_decision(decision), style="bold"), (0, 0, 0, 1)))
+        lines = [*explain_decision(decision), *(format_unsure_memory(decision) if memory_limited else [])]
         for line in lines:
             console.print(Padding(make_message(f"- {line}"), (0, 0, 0, 1)))
         console.print(Padding(_tabulate(decision), (1, 0, 0, 1)))
@@ -49,11 +49,11 @@ def _tabulate(decision: Decision) -> Table:
     table.add_column("", overflow="fold")
     for each in decision.contenders:
         cells = (
-            word_score(each.score),
-            word_expected(each),
-            word_bound(each),
-            word_seconds(each.seconds),
-            _word_place(decision, each),
+            format_score(each.score),
+            format_expected(each),
+            format_bound(each),
+            format_seconds(each.seconds),
+            _format_place(decision, each),
         )
         table.add_row(make_text(mark_unlabelled(each.name, each.unlabelled)), *map(make_text, cells))
     if any(each.unlabelled for each in decision.contenders):
@@ -61,8 +61,8 @@ def _tabulate(decision: Decision) -> Table:
     return table
 
 
-def _word_place(decision: Decision, contender: Contender) -> str:
-    """Word why a method is chosen or cannot be, in a few words."""
+def _format_place(decision: Decision, contender: Contender) -> str:
+    """Format why a method is chosen or cannot be, in a few words."""
     if contender.excluded is not None:
         return f"not eligible: {contender.excluded}"
     chosen = decision.choice is not None and contender.name == decision.choice.name

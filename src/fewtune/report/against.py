@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, saw_unlabelled
 from fewtune.errors import FewtuneError, name_choices
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record, load_records, load_study_entry
 from fewtune.report.published import (
     FILES,
@@ -110,7 +110,7 @@ def show_against(console: Console, out_dir: Path, name: str) -> None:
     for comparison in comparisons:
         for caveat in comparison.caveats:
             numbers.setdefault(caveat, len(numbers) + 1)
-    if any(_word_times(comparison) for comparison in comparisons):
+    if any(_format_times(comparison) for comparison in comparisons):
         numbers.setdefault(theirs.time_caveat.text, len(numbers) + 1)
     for (task, model), members in groupby(comparisons, key=lambda c: (c.task, c.model)):
         _show_table(console, f"{task} · {model}", list(members), numbers)
@@ -238,11 +238,11 @@ def _show_table(
         _say(console, f"{method} | ours: {ours} | notes {notes}")
         console.print(Padding(table, (0, 0, 0, 1)))
         for one in rows:
-            for line in _word_times(one):
+            for line in _format_times(one):
                 _say(console, line)
 
 
-def _word_times(comparison: PublishedComparison) -> list[str]:
+def _format_times(comparison: PublishedComparison) -> list[str]:
     """How long fitting took, theirs and ours, where theirs is told; on unlike hardware, so no ratio is made of it."""
     told = comparison.published_time
     if told is None or comparison.fit_seconds is None:
@@ -253,7 +253,7 @@ def _word_times(comparison: PublishedComparison) -> list[str]:
     each = " an epoch" if told.per_epoch else ""
     return [
         (
-            f"Fitting {word_number(comparison.shots, 'shot', ',')}: published {span} s{each} on an {told.gpu}; ours "
+            f"Fitting {pluralise(comparison.shots, 'shot', ',')}: published {span} s{each} on an {told.gpu}; ours "
             f"{comparison.fit_seconds:,.0f} s on {', '.join(comparison.processors)}, for all of preparing and fitting."
         )
     ]

@@ -28,13 +28,13 @@ from fewtune.report.look import (
 from fewtune.report.names import set_names
 from fewtune.report.palette import BLUE, GREEN, INK, QUIET, VERMILION
 from fewtune.report.wording import (
+    format_bound,
+    format_decision,
+    format_expected,
+    format_question,
+    format_score,
+    format_seconds,
     mark_unlabelled,
-    word_bound,
-    word_decision,
-    word_expected,
-    word_question,
-    word_score,
-    word_seconds,
 )
 
 PANEL_WIDTH, COST_WIDTH, ROW_HEIGHT = 150, 62, 26
@@ -70,7 +70,7 @@ def specify_answer(
         data=name_data("rows"),
     )
     if titled:
-        sentence = textwrap.wrap(f"{word_question(decision)}: {word_decision(decision)}", TITLE_COLUMNS)
+        sentence = textwrap.wrap(f"{format_question(decision)}: {format_decision(decision)}", TITLE_COLUMNS)
         panels = panels.properties(title=make_title("", "") | {"text": sentence, "subtitle": ""})
     points = 100 * decision.question.within
     tolerance = {"points": points, "tip": f"the tolerance: {points:g} points below the best"}
@@ -82,11 +82,11 @@ def specify_answer(
 def describe_answer(decision: Decision) -> str:
     """What the chart shows, in words."""
     each = [
-        f"{c.name}: {word_score(c.score)} {decision.question.metric}, expected to lose {word_expected(c)} points to "
-        f"the best, {word_bound(c)} at most, {word_seconds(c.seconds)}."
+        f"{c.name}: {format_score(c.score)} {decision.question.metric}, expected to lose {format_expected(c)} points "
+        f"to the best, {format_bound(c)} at most, {format_seconds(c.seconds)}."
         for c in list_scored(decision)
     ]
-    return " ".join([word_decision(decision), *each])
+    return " ".join([format_decision(decision), *each])
 
 
 def _describe(decision: Decision, contender: Contender, bounds: Bounds | None) -> dict[str, Any]:
@@ -103,11 +103,11 @@ def _describe(decision: Decision, contender: Contender, bounds: Bounds | None) -
         "loss": None if contender.loss is None else 100 * contender.loss.expected,
         "points": None if regret is None else 100 * regret,
         "zero": 0,
-        "cost": word_seconds(contender.seconds),
+        "cost": format_seconds(contender.seconds),
         "color": GREEN if chosen else BLUE,
-        "tip": f"{contender.name}: {word_score(contender.score)} {decision.question.metric}, expected to lose "
-        f"{word_expected(contender)} points to the best, {word_bound(contender)} at most, "
-        f"{word_seconds(contender.seconds)} to fit and answer",
+        "tip": f"{contender.name}: {format_score(contender.score)} {decision.question.metric}, expected to lose "
+        f"{format_expected(contender)} points to the best, {format_bound(contender)} at most, "
+        f"{format_seconds(contender.seconds)} to fit and answer",
     }
 
 

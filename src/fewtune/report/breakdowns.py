@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardGroup, name_test_set
 from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 MOST_FACET_VALUES = 6
@@ -116,7 +116,7 @@ def _average_references(members: Sequence[Record], group: LeaderboardGroup) -> l
     title = f"{group.title} · beside the method, the models it learns from: {group.metric}, and share of equal answers"
     notes = [each for record in members for each in record.notes.references.values()]
     most = max((count for each in notes for count in each.rows.values()), default=None)
-    title += f", on {word_number(most, 'row')} of a test set at most" if most is not None else ""
+    title += f", on {pluralise(most, 'row')} of a test set at most" if most is not None else ""
     return _make_table(title, found, group)
 
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from fewtune.analysis.leaderboard import LeaderboardGroup, name_test_set
 from fewtune.analysis.stability import Bounds
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.report.look import Room, finish_chart
 from fewtune.report.palette import BLACK, BLUE, GREEN, VERMILION
-from fewtune.report.wording import MAJORITY, word_score
+from fewtune.report.wording import MAJORITY, format_score
 
 LONGEST_NAME = 180
 """Bytes of a file's name, without its ending: systems allow some 255, of which a file being written takes a few."""
@@ -36,7 +36,7 @@ class Chart:
 
 def head_panel(board: LeaderboardGroup, test_set: str) -> str:
     """What stands over a test set's panel: its name and what the majority class scores there."""
-    return f"{name_test_set(test_set)}, {MAJORITY} {word_score(board.majority.get(test_set))}"
+    return f"{name_test_set(test_set)}, {MAJORITY} {format_score(board.majority.get(test_set))}"
 
 
 def span_values(values: Sequence[float], ends: Sequence[float | None] = ()) -> tuple[float, float]:
@@ -65,9 +65,9 @@ class Interval:
 def show_interval(bounds: Bounds, draws: int) -> Interval:
     """What is shown of a mean over so many draws: no line where it has no interval, and why."""
     if bounds.low is None or bounds.high is None:
-        why = "one draw" if draws == 1 else f"{word_number(draws, 'draw')} rule out no score"
+        why = "one draw" if draws == 1 else f"{pluralise(draws, 'draw')} rule out no score"
         return Interval(None, None, f", no interval: {why}")
-    return Interval(bounds.low, bounds.high, f" [{word_score(bounds.low)}, {word_score(bounds.high)}]")
+    return Interval(bounds.low, bounds.high, f" [{format_score(bounds.low)}, {format_score(bounds.high)}]")
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Cut:
 
 def find_cuts(low: float | None, high: float | None, span: tuple[float, float]) -> list[Cut]:
     """The ends of an interval that are cut off an axis of this span."""
-    cuts = [Cut("low", span[0], f"goes on to {word_score(low)}")] if low is not None and low < span[0] else []
+    cuts = [Cut("low", span[0], f"goes on to {format_score(low)}")] if low is not None and low < span[0] else []
     if high is not None and high > span[1]:
-        cuts.append(Cut("high", span[1], f"goes on to {word_score(high)}"))
+        cuts.append(Cut("high", span[1], f"goes on to {format_score(high)}"))
     return cuts
 
 
@@ -99,7 +99,7 @@ def list_cuts(
     ]
 
 
-def word_intervals(mark: Literal["line", "band"], cut: bool, missing: bool) -> str:
+def format_intervals(mark: Literal["line", "band"], cut: bool, missing: bool) -> str:
     """What a chart's legend says of intervals that are cut, and of those that are missing."""
     told = " · arrowhead: it goes on beyond the axis" if cut else ""
     return told + (f" · no {mark}: too few draws for an interval" if missing else "")

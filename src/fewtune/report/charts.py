@@ -14,7 +14,7 @@ from fewtune.report.chart import Chart, name_file
 from fewtune.report.cost_charts import BARS, COST_AXES, draw_bars, draw_costs, list_priced
 from fewtune.report.look import WIDE, Room
 from fewtune.report.score_chart import SCORES, draw_scores
-from fewtune.report.wording import word_question
+from fewtune.report.wording import format_question
 
 DECISION = "decision"
 KINDS = (SCORES, *COST_AXES, BARS)
@@ -26,7 +26,7 @@ def draw_decision(study: StudyAnalysis, decision: Decision, room: Room = WIDE, *
     return Chart(
         DECISION,
         name_file(decision.question.task, None, f"{decision.question.shots}-{DECISION}"),
-        f"Decision: {word_question(decision)}",
+        f"Decision: {format_question(decision)}",
         describe_answer(decision),
         specify_answer(decision, study.bounds(decision), room, titled=titled),
     )

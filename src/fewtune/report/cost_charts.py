@@ -31,7 +31,14 @@ from fewtune.report.look import (
 )
 from fewtune.report.names import set_names
 from fewtune.report.palette import INK, QUIET
-from fewtune.report.wording import MAJORITY, word_bytes, word_count, word_milliseconds, word_score, word_seconds
+from fewtune.report.wording import (
+    MAJORITY,
+    format_count,
+    format_memory,
+    format_milliseconds,
+    format_score,
+    format_seconds,
+)
 from fewtune.report.wrapping import wrap_text
 
 BARS = "cost bars"
@@ -54,9 +61,9 @@ class CostAxis:
 
 
 COST_AXES = {
-    "fit seconds": CostAxis("seconds to fit", 0.1, word_seconds),
-    "peak memory": CostAxis("peak memory, MiB", 1.0, word_bytes),
-    "trained parameters": CostAxis("trained parameters", 100.0, word_count),
+    "fit seconds": CostAxis("seconds to fit", 0.1, format_seconds),
+    "peak memory": CostAxis("peak memory, MiB", 1.0, format_memory),
+    "trained parameters": CostAxis("trained parameters", 100.0, format_count),
 }
 """The costs that a score is drawn against, by their name in `COSTS`."""
 
@@ -115,7 +122,7 @@ def draw_costs(group: GroupAnalysis, cost: str, room: Room = WIDE) -> Chart:
     spots = [plane.place(points[i][1], points[i][2]) for i in named]
     texts = [wrap_text(points[i][0], room.name_columns) for i in named]
     labels = place_labels(texts, spots, plane.width, COST_HEIGHT, rule)
-    tips = [f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
+    tips = [f"{name}: {format_score(score)} {board.metric}, {axis.word(value)}" for name, _, score, value in points]
     values = [
         {
             "cost": shown,
@@ -142,10 +149,10 @@ def draw_costs(group: GroupAnalysis, cost: str, room: Room = WIDE) -> Chart:
     layers = _layer_costs(plane, axis, board.metric, majority is not None, bool(lines))
     chart = alt.layer(*layers).properties(width=plane.width, height=COST_HEIGHT, title=title)
     description = f"{board.title}. " + " ".join(
-        f"{name}: {word_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
+        f"{name}: {format_score(score)} {board.metric}, {axis.word(value)}." for name, _, score, value in points
     )
     datasets: dict[str, list[dict[str, Any]]] = {
-        "majority": [{"score": majority, "tip": f"{MAJORITY}: {word_score(majority)} {board.metric}"}],
+        "majority": [{"score": majority, "tip": f"{MAJORITY}: {format_score(majority)} {board.metric}"}],
         "points": values,
         "names": names,
         "lines": lines,
@@ -209,9 +216,9 @@ def _layer_costs(plane: _Plane, axis: CostAxis, metric: str, has_majority: bool,
 def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
     """Draw what each method costs as bars: seconds to fit, milliseconds a row, peak memory."""
     panels: dict[str, tuple[str, float, Callable[[float], str]]] = {
-        "seconds to fit": ("fit seconds", 1.0, lambda value: f"{word_seconds(value)} to fit"),
-        "milliseconds a row": ("seconds a row", 1000.0, lambda value: f"{word_milliseconds(value)} ms a row"),
-        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE, lambda value: f"{word_bytes(int(value))} of memory"),
+        "seconds to fit": ("fit seconds", 1.0, lambda value: f"{format_seconds(value)} to fit"),
+        "milliseconds a row": ("seconds a row", 1000.0, lambda value: f"{format_milliseconds(value)} ms a row"),
+        "peak memory, MiB": ("peak memory", 1 / MEBIBYTE, lambda value: f"{format_memory(int(value))} of memory"),
     }
     rows = [row for row in board.rows if row.done]
     names = set_names([row.variant for row in rows], room)
@@ -258,7 +265,7 @@ def draw_bars(board: LeaderboardGroup, room: Room = WIDE) -> Chart:
         .properties(title=make_title("What each method costs", "mean over done trials; memory of the hungriest", room))
     )
     description = f"{board.title}. " + " ".join(
-        f"{row.variant}: {word_seconds(row.fit_seconds)} to fit, {word_bytes(row.memory_bytes)} of memory."
+        f"{row.variant}: {format_seconds(row.fit_seconds)} to fit, {format_memory(row.memory_bytes)} of memory."
         for row in rows
     )
     return finish_group_chart(chart, {"rows": values}, board, BARS, "What each method costs", description, room)

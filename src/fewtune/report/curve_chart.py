@@ -17,11 +17,11 @@ from fewtune.report.chart import (
     DRAW,
     ELSEWHERE,
     Chart,
+    format_intervals,
     list_cuts,
     name_file,
     show_interval,
     span_values,
-    word_intervals,
 )
 from fewtune.report.look import (
     NARROW,
@@ -36,7 +36,7 @@ from fewtune.report.look import (
     name_data,
 )
 from fewtune.report.names import wrap_header
-from fewtune.report.wording import word_score
+from fewtune.report.wording import format_score
 
 CURVE_WIDTH, CURVE_HEIGHT, CURVES_A_ROW = 196, 130, 3
 NARROW_WIDTH, NARROW_A_ROW = 120, 2
@@ -63,7 +63,7 @@ def draw_curves(curves: Sequence[Curve], room: Room = WIDE) -> Chart:
     marks = "blue: in domain, with its 95 % interval"
     if others:
         marks += f" · dashed: mean of {', '.join(map(name_test_set, others))}"
-    marks += word_intervals("band", bool(cuts), any(point["low"] is None for point in points))
+    marks += format_intervals("band", bool(cuts), any(point["low"] is None for point in points))
     where = " · ".join([first.task, first.model or "no language model"])
     chart = (
         alt.layer(*_layer_curves(first.metric, shots, span), data=name_data("rows"))
@@ -77,7 +77,7 @@ def draw_curves(curves: Sequence[Curve], room: Room = WIDE) -> Chart:
     )
     description = f"{where}, {first.metric}. " + " ".join(
         f"{curve.variant}: "
-        + ", ".join(f"{word_score(point.bounds.mean)} at {point.shots}" for point in curve.points)
+        + ", ".join(f"{format_score(point.bounds.mean)} at {point.shots}" for point in curve.points)
         + "."
         for curve in inside
     )
@@ -137,7 +137,7 @@ def _list_points(inside: Sequence[Curve], panels: Mapping[str, str]) -> list[dic
             "low": shown.low,
             "high": shown.high,
             "where": "in domain",
-            "tip": f"{curve.variant}, in domain, {point.shots} shots: {word_score(point.bounds.mean)}{shown.words}",
+            "tip": f"{curve.variant}, in domain, {point.shots} shots: {format_score(point.bounds.mean)}{shown.words}",
         }
         for curve in inside
         for point in curve.points
@@ -166,7 +166,7 @@ def _average_outside(curves: Sequence[Curve], panels: Mapping[str, str], others:
             "shots": shots,
             "mean": fmean(means),
             "where": "elsewhere",
-            "tip": f"{variant}, out of domain, {shots} shots: {word_score(fmean(means))}",
+            "tip": f"{variant}, out of domain, {shots} shots: {format_score(fmean(means))}",
         }
         for (variant, shots), means in found.items()
         if variant in panels and len(means) == len(others)

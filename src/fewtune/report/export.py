@@ -18,22 +18,22 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import IN_DOMAIN, LeaderboardRow, name_test_set
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.metrics.probabilities import AUROC
-from fewtune.report.findings import word_outcome
+from fewtune.report.findings import format_outcome
 from fewtune.report.wording import (
     MAJORITY,
     MAJORITY_NOTE,
     NO_INTERVAL,
     UNKNOWN,
     UNLABELLED_NOTE,
+    format_count,
+    format_decision,
+    format_memory,
+    format_score,
+    format_seconds,
+    format_standing,
     list_models,
     list_verdict,
     mark_unlabelled,
-    word_bytes,
-    word_count,
-    word_decision,
-    word_score,
-    word_seconds,
-    word_standing,
 )
 from fewtune.system.terminal import make_safe
 
@@ -67,7 +67,7 @@ def write_json(study: StudyAnalysis) -> str:
         "models": study.models,
         "findings": [asdict(finding) for finding in study.findings],
         "decisions": [
-            {"sentence": word_decision(decision), **_describe_decision(decision)} for decision in study.decisions
+            {"sentence": format_decision(decision), **_describe_decision(decision)} for decision in study.decisions
         ],
         "groups": [
             {
@@ -148,7 +148,7 @@ def _disarm(value: Any) -> Any:
 def write_markdown(study: StudyAnalysis) -> str:
     """The verdicts, the audit and a table a group."""
     parts = [f"# {make_plain(study.name)}", *(make_plain(f"{line}.") for line in list_models(study.models))]
-    parts += [f"Audit: {word_outcome(study.findings)}"]
+    parts += [f"Audit: {format_outcome(study.findings)}"]
     parts += [
         f"- **{f.severity}**, {make_plain(f.rule)} · {make_plain(f.where)}: {make_plain(f.reason)}."
         for f in study.findings
@@ -156,11 +156,11 @@ def write_markdown(study: StudyAnalysis) -> str:
     for group in study.groups:
         heads, rows = _tabulate(group)
         decision = study.decision(group.board)
-        parts += [f"\n## {make_plain(group.board.title)}\n", f"{make_plain(word_decision(decision))}\n"]
+        parts += [f"\n## {make_plain(group.board.title)}\n", f"{make_plain(format_decision(decision))}\n"]
         parts += [f"- {make_plain(line)}" for line in list_verdict(decision, group.verdict)]
         parts += ["", f"| {' | '.join(map(make_plain, heads))} |", f"|{'---|' * len(heads)}"]
         parts += [f"| {' | '.join(map(make_plain, row))} |" for row in rows]
-        parts.append(f"\n{_word_note(group)}")
+        parts.append(f"\n{_format_note(group)}")
     return "\n".join(parts) + "\n"
 
 
@@ -240,42 +240,42 @@ def _tabulate(group: GroupAnalysis) -> tuple[list[str], list[list[str]]]:
     return heads, [
         [
             mark_unlabelled(row.variant, row.unlabelled),
-            *(_word_bounds(group, row, test_set) for test_set in sets),
-            *(_word_auroc(group, row, test_set) for test_set in ranked),
-            _word_against(group, row),
-            word_seconds(row.fit_seconds),
-            word_bytes(row.memory_bytes),
-            word_count(row.trainable_parameters),
+            *(_format_bounds(group, row, test_set) for test_set in sets),
+            *(_format_auroc(group, row, test_set) for test_set in ranked),
+            _format_against(group, row),
+            format_seconds(row.fit_seconds),
+            format_memory(row.memory_bytes),
+            format_count(row.trainable_parameters),
         ]
         for row in group.board.rows
     ]
 
 
-def _word_bounds(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
+def _format_bounds(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
     steady = group.stability.get(row.variant)
     if steady is None or test_set not in steady.bounds:
         return UNKNOWN
     bounds = steady.bounds[test_set]
     if bounds.low is None or bounds.high is None:
-        return word_score(bounds.mean)
-    return f"{word_score(bounds.mean)} [{word_score(bounds.low)}, {word_score(bounds.high)}]"
+        return format_score(bounds.mean)
+    return f"{format_score(bounds.mean)} [{format_score(bounds.low)}, {format_score(bounds.high)}]"
 
 
-def _word_auroc(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
+def _format_auroc(group: GroupAnalysis, row: LeaderboardRow, test_set: str) -> str:
     steady = group.stability.get(row.variant)
-    return word_score(None if steady is None else steady.without_threshold.get(test_set, {}).get(AUROC))
+    return format_score(None if steady is None else steady.without_threshold.get(test_set, {}).get(AUROC))
 
 
-def _word_against(group: GroupAnalysis, row: LeaderboardRow) -> str:
+def _format_against(group: GroupAnalysis, row: LeaderboardRow) -> str:
     if row.variant == group.verdict.leader:
         return "leads"
-    return word_standing(group.verdict.comparisons.get(row.variant))
+    return format_standing(group.verdict.comparisons.get(row.variant))
 
 
-def _word_note(group: GroupAnalysis) -> str:
+def _format_note(group: GroupAnalysis) -> str:
     majority = group.board.majority.get(IN_DOMAIN)
     note = (
-        f"{group.board.metric}, mean over draws [95 % interval]; {MAJORITY} in domain {word_score(majority)}. "
+        f"{group.board.metric}, mean over draws [95 % interval]; {MAJORITY} in domain {format_score(majority)}. "
         f"{MAJORITY_NOTE}. Against the leader in points, paired by draw and row."
     )
     means = [bounds for steady in group.stability.values() for bounds in steady.bounds.values()]
@@ -294,7 +294,7 @@ def make_plain(text: str) -> str:
 def _write_table(group: GroupAnalysis, models: Mapping[str, str]) -> str:
     heads, rows = _tabulate(group)
     said = models.get(group.board.model or "")
-    note = _word_note(group) if said is None else f"{group.board.model}: {said}. {_word_note(group)}"
+    note = _format_note(group) if said is None else f"{group.board.model}: {said}. {_format_note(group)}"
     lines = [
         r"\begin{table}",
         r"\centering\small",

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from fewtune.analysis.audit.audit import RULES
 from fewtune.analysis.audit.finding import Finding, Severity
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.system.terminal import make_message, make_text
 
 STYLES: dict[Severity, str] = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
@@ -26,7 +26,7 @@ def show_findings(
 
     `rules` is how many were asked.
     """
-    console.print(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(findings, rules))))
+    console.print(Text.assemble(("Audit  ", "bold"), make_text(format_outcome(findings, rules))))
     for finding in findings:
         head = Text.assemble(
             (finding.severity, STYLES[finding.severity]), make_text(f"  {finding.rule} · {finding.where}")
@@ -35,7 +35,7 @@ def show_findings(
         console.print(Padding(make_message(f"{capitalise(finding.reason)}."), (0, 0, 0, 3)))
         console.print(Padding(make_message(finding.remedy, style="dim"), (0, 0, 0, 3)))
         if trials and finding.trials:
-            named = f"{word_number(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
+            named = f"{pluralise(len(finding.trials), 'trial')}: {', '.join(finding.trials)}"
             console.print(Padding(make_text(named, style="dim"), (0, 0, 0, 3)))
 
 
@@ -46,12 +46,12 @@ def show_errors(console: Console, findings: Sequence[Finding]) -> None:
         show_findings(console, errors)
 
 
-def word_outcome(findings: Sequence[Finding], rules: int = len(RULES)) -> str:
-    """Word how many findings of each severity there are: '1 error, 2 warnings'."""
+def format_outcome(findings: Sequence[Finding], rules: int = len(RULES)) -> str:
+    """Format how many findings of each severity there are: '1 error, 2 warnings'."""
     if not findings:
         return f"nothing found by {rules} rules."
     counts = {s: sum(finding.severity == s for finding in findings) for s in STYLES}
-    return ", ".join(word_number(count, severity) for severity, count in counts.items() if count) + "."
+    return ", ".join(pluralise(count, severity) for severity, count in counts.items() if count) + "."
 
 
 def capitalise(text: str) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fewtune.metrics.counts import RANGES
-from fewtune.plurals import choose_verb, word_number
-from fewtune.report.wording import word_chance, word_lost, word_seconds
+from fewtune.plurals import choose_verb, pluralise
+from fewtune.report.wording import format_chance, format_lost, format_seconds
 
 if TYPE_CHECKING:
     import altair
@@ -25,7 +25,7 @@ SKEWED = 3
 
 
 @dataclass(frozen=True)
-class ModelChoice:
+class KeptChoice:
     """What a model keeps of how it was chosen."""
 
     kept: Mapping[str, Any]
@@ -46,7 +46,7 @@ class ModelChoice:
         return float(next(each["expected_loss"] for each in self.kept["candidates"] if each["name"] == self.chosen))
 
     def __str__(self) -> str:
-        return word_choice(self.kept)
+        return format_kept_choice(self.kept)
 
     def table(self) -> polars.DataFrame:
         """A row a candidate: name, score by folds, its standard error, rows, expected loss, risk, seconds."""
@@ -94,58 +94,58 @@ class ModelChoice:
         return chart
 
 
-def word_choice(choice: Mapping[str, Any]) -> str:
-    """Word a choice as a model keeps it: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
+def format_kept_choice(choice: Mapping[str, Any]) -> str:
+    """Format a choice that a model keeps: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
     standings = {each["name"]: each for each in choice["candidates"]}
     own = standings[choice["chosen"]]
-    cost = f"{word_seconds(own['fit_seconds'])} to fit a fold, {word_seconds(own['row_seconds'])} a row"
-    folds = f"{word_number(choice['rows'], 'row')} in {word_number(choice['folds'], 'fold')}"
+    cost = f"{format_seconds(own['fit_seconds'])} to fit a fold, {format_seconds(own['row_seconds'])} a row"
+    folds = f"{pluralise(choice['rows'], 'row')} in {pluralise(choice['folds'], 'fold')}"
     if own["rows"] < choice["rows"]:
-        folds = f"{own['rows']} of {word_number(choice['rows'], 'row')} in {word_number(choice['folds'], 'fold')}"
+        folds = f"{own['rows']} of {pluralise(choice['rows'], 'row')} in {pluralise(choice['folds'], 'fold')}"
     if len(standings) == 1:
         return f"{own['name']}: the only candidate that was tried, by {folds}; {cost}."
     if sum(each.get("prior") is not None for each in standings.values()) > 1:  # one alone tells of no difference
         folds += " and records of other files"
     head = "Use" if choice["settled"] else "Best bet:"
     colon = ":" if choice["settled"] else ","
-    chance = f"{word_chance(1 - own['risk'])} to lose {100 * choice['within']:g} at most"
-    known = _word_prior(choice, own)
+    chance = f"{format_chance(1 - own['risk'])} to lose {100 * choice['within']:g} at most"
+    known = _format_prior(choice, own)
     return (
-        f"{head} {own['name']}{colon} expected to lose {word_lost(own['expected_loss'])} to the best of these "
+        f"{head} {own['name']}{colon} expected to lose {format_lost(own['expected_loss'])} to the best of these "
         f"{len(standings)} candidates ({chance}), by {folds}; {cost}.{known}"
-        f"{'' if choice['settled'] else _word_more(choice)}"
+        f"{'' if choice['settled'] else _format_more(choice)}"
     )
 
 
-def _word_prior(choice: Mapping[str, Any], own: Mapping[str, Any]) -> str:
-    """Word why another candidate was not taken whose score is above the chosen one's, where that is by its records."""
+def _format_prior(choice: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Format why another candidate was not taken whose score is above the chosen one's, where its records say so."""
     best = max(choice["candidates"], key=lambda each: each["score"])
     before, mine = best.get("prior"), own.get("prior")
     if best["score"] <= own["score"] or before is None or mine is None or mine <= before:
         return ""
     return (
         f" By these rows alone {best['name']} is better, {best['score']:.3f} against {own['score']:.3f}; on other "
-        f"files {own['name']} was, by {word_lost(mine - before)} on average, and so few rows do not outweigh that."
+        f"files {own['name']} was, by {format_lost(mine - before)} on average, and so few rows do not outweigh that."
     )
 
 
-def _word_more(choice: Mapping[str, Any]) -> str:
-    """Word what would settle a choice: ' About 90 labelled rows like these would tell …'"""
+def _format_more(choice: Mapping[str, Any]) -> str:
+    """Format what would settle a choice: ' About 90 labelled rows like these would tell …'"""
     told, enough = "", choice.get("enough_rows")
     if enough is not None and enough > choice["rows"]:
         told += f" About {enough} labelled rows like these would tell which is best, if they differ as much as now."
     short = sum(each["rows"] < choice["rows"] for each in choice["candidates"])
     if short:
-        told += f" {word_number(short, 'candidate')} did not answer all folds: a longer budget may judge more of them."
+        told += f" {pluralise(short, 'candidate')} did not answer all folds: a longer budget may judge more of them."
     return told
 
 
-def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
-    """Word what a model's folds take for what, the commonest first, and how often a rare label is found."""
+def format_mistakes(learnt: Mapping[str, Any]) -> list[str]:
+    """Format what a model's folds take for what, the commonest first, and how often a rare label is found."""
     told = []
     if learnt["confusions"]:
         pairs = [
-            f"{each['label']!r} for {each['taken_for']!r} ({each['count']} of {word_number(each['rows'], 'row')})"
+            f"{each['label']!r} for {each['taken_for']!r} ({each['count']} of {pluralise(each['rows'], 'row')})"
             for each in learnt["confusions"][:MOST_TOLD]
         ]
         told.append(f"Most often it takes {', '.join(pairs)}.")
@@ -154,13 +154,13 @@ def word_mistakes(learnt: Mapping[str, Any]) -> list[str]:
     if rarest["rows"] < max(each["rows"] for each in judged) / SKEWED:
         found = round(rarest["recall"] * rarest["rows"])
         told.append(
-            f"Of the {word_number(rarest['rows'], 'row')} of {rarest['label']!r}, a rare label, it finds {found}."
+            f"Of the {pluralise(rarest['rows'], 'row')} of {rarest['label']!r}, a rare label, it finds {found}."
         )
     return told
 
 
-def word_none_label(kept: Mapping[str, Any]) -> str:
-    """Word how readily a model gives the label of rows of none, from what it keeps of that."""
+def format_none_label(kept: Mapping[str, Any]) -> str:
+    """Format how readily a model gives the label of rows of none, from what it keeps of that."""
     if not kept["offset"]:
         return (
             f"Giving {kept['label']!r} more readily would not pay: of rows that the models had not seen, "
@@ -169,13 +169,13 @@ def word_none_label(kept: Mapping[str, Any]) -> str:
     return (
         f"{kept['label']!r} is given more readily, its probability times {math.exp(kept['offset']):.3g}: of rows that "
         f"the models had not seen, {kept['found']} of {kept['rows']} are found ({kept['found_before']} before), and of "
-        f"other labels {kept['right']} of {word_number(kept['others'], 'row')} are right ({kept['right_before']} "
+        f"other labels {kept['right']} of {pluralise(kept['others'], 'row')} are right ({kept['right_before']} "
         "before). This was chosen on these rows: of new ones it may be a little less."
     )
 
 
-def word_stated(choice: Mapping[str, Any]) -> str:
-    """Word what the model is expected to score on rows like these, beside always answering the commonest label."""
+def format_stated(choice: Mapping[str, Any]) -> str:
+    """Format what the model is expected to score on rows like these, beside always answering the majority class."""
     mean, low, high = choice["stated"]["accuracy"]
     more = [
         f"{name} {value[0]:.3f} [{value[1]:.3f}, {value[2]:.3f}]"
@@ -185,12 +185,12 @@ def word_stated(choice: Mapping[str, Any]) -> str:
     also = f"; {', '.join(more)}" if more else ""
     told = (
         f"Expected accuracy on rows like these: {mean:.3f} [{low:.3f}, {high:.3f}]{also}. Always answering the "
-        f"commonest label: {choice['majority']:.3f}."
+        f"majority class: {choice['majority']:.3f}."
     )
     if choice.get("single_labels"):
         single = choice["single_labels"]
         told += (
-            f" {word_number(single, 'label')} {choose_verb(single, 'has', 'have')} one row: if the rows are a random "
+            f" {pluralise(single, 'label')} {choose_verb(single, 'has', 'have')} one row: if the rows are a random "
             f"sample, about {100 * choice['absent_share']:.2g} % of new rows have a label that the file lacks, and "
             "accuracy and macro F1 count these as wrong."
         )

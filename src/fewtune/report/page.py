@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
 from fewtune.analysis.audit.audit import RULES
-from fewtune.analysis.audit.finding import Finding, word_group
+from fewtune.analysis.audit.finding import Finding, format_group
 from fewtune.analysis.audit.measurement import list_unlike_parts
 from fewtune.analysis.curves import Curve
 from fewtune.analysis.decision import Decision
@@ -93,7 +93,7 @@ class MethodPart:
     unfinished: tuple[tuple[str, str, str], ...]
 
 
-def write_page(study: StudyAnalysis, out_dir: Path) -> Path:
+def write_report_page(study: StudyAnalysis, out_dir: Path) -> Path:
     """Write OUT/report.html and return its path."""
     path = out_dir / FILE_NAME
     write_atomically(path, render_page(study).encode())
@@ -112,15 +112,15 @@ def _find_template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "score": wording.word_score,
-        "points": wording.word_points,
+        "score": wording.format_score,
+        "points": wording.format_points,
         "mark": wording.mark_unlabelled,
-        "share": wording.word_share,
-        "percent": wording.word_percent,
-        "seconds": wording.word_seconds,
-        "milliseconds": wording.word_milliseconds,
-        "bytes": wording.word_bytes,
-        "count": wording.word_count,
+        "share": wording.format_share,
+        "percent": wording.format_percent,
+        "seconds": wording.format_seconds,
+        "milliseconds": wording.format_milliseconds,
+        "bytes": wording.format_memory,
+        "count": wording.format_count,
         "test_set": name_test_set,
         "capitalise": findings.capitalise,
         "code": mark_code,
@@ -148,11 +148,11 @@ def render_page(study: StudyAnalysis) -> str:
             models=wording.list_models(study.models),
             css=Markup(files("fewtune.report").joinpath("page.css").read_text(encoding="utf-8")),
             script=Markup(files("fewtune.report").joinpath("page.js").read_text(encoding="utf-8")),
-            unfinished_study=wording.word_missing(study.missing) if study.missing else "",
+            unfinished_study=wording.format_missing(study.missing) if study.missing else "",
             filters=list_filters(study),
             decisions=decisions,
             findings=place_findings(study),
-            outcome=findings.word_outcome(study.findings),
+            outcome=findings.format_outcome(study.findings),
             rules=RULES,
             groups=groups,
             left_out="" if kinds == KINDS else "Cost charts" if kinds else "Charts and learning curves",
@@ -168,8 +168,8 @@ def render_page(study: StudyAnalysis) -> str:
             trials={status: sum(r.status == status for r in study.records) for status in _STATUSES},
             in_domain=IN_DOMAIN,
             most_comparisons=MOST_COMPARISONS,
-            region=wording.word_region(study.region),
-            tolerance=wording.word_region(study.terms.within),
+            region=wording.format_region(study.region),
+            tolerance=wording.format_region(study.terms.within),
             queries=QUERIES,
             confidence=CONFIDENCE,
             fewest_draws=FEWEST_DRAWS_TO_TEST,
@@ -240,7 +240,7 @@ def collect_environments(records: Iterable[Record]) -> list[tuple[int, list[tupl
         if record.environment:
             key = json.dumps(record.environment, sort_keys=True)
             count = found[key][0] if key in found else 0
-            found[key] = (count + 1, _word_values(record.environment))
+            found[key] = (count + 1, _format_values(record.environment))
     return sorted(found.values(), key=lambda item: -item[0])
 
 
@@ -267,9 +267,9 @@ def _prepare_decision(
         "chart": chart,
         "task": decision.question.task,
         "shots": decision.question.shots,
-        "title": wording.word_question(decision),
-        "answer": wording.word_choice(decision),
-        "more": wording.word_beside(decision),
+        "title": wording.format_question(decision),
+        "answer": wording.format_choice(decision),
+        "more": wording.format_beside(decision),
         "chosen": decision.settled,
         "note": wording.UNLABELLED_NOTE if any(each.unlabelled for each in decision.contenders) else "",
         "reasons": wording.explain_decision(decision),
@@ -285,10 +285,10 @@ def _prepare_group(
         "id": number,
         "group": group.board,
         "verdict": group.verdict,
-        "head": wording.word_decision(decision),
+        "head": wording.format_decision(decision),
         "comparisons": wording.list_verdict(decision, group.verdict),
         "metrics": {test: _list_metrics(group, test) for test in group.board.test_sets},
-        "unlike_memory": wording.word_unlike_memory(group.board.rows),
+        "unlike_memory": wording.format_unlike_memory(group.board.rows),
         "versus": {row.variant: row.above_majority for row in group.board.rows},
         "stability": group.stability,
         "break_evens": group.break_evens,
@@ -341,7 +341,7 @@ def _embed(charts: Sequence[Chart], chart_id: str, drawing: Executor) -> Figure:
 
 
 def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record]) -> MethodPart:
-    worded = [dict(_word_values(record.trial.settings)) for record in records]
+    worded = [dict(_format_values(record.trial.settings)) for record in records]
     names = list(dict.fromkeys(name for values in worded for name in values))
     varied = [name for name in names if len({values.get(name, wording.UNKNOWN) for values in worded}) > 1]
     combinations: dict[tuple[str, ...], list[Record]] = {}
@@ -352,14 +352,16 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
             group.name,
             record.trial.model or wording.UNKNOWN,
             str(group.tensors),
-            wording.word_count(group.parameters),
+            wording.format_count(group.parameters),
             f"{group.peak_learning_rate:g}",
         ): None
         for record in records
         for group in record.notes.fit.groups
     }
     words = {
-        _word_label_words(prompt): None for prompt in (record.notes.prompt for record in records) if prompt.label_words
+        _format_label_words(prompt): None
+        for prompt in (record.notes.prompt for record in records)
+        if prompt.label_words
     }
     results = [MethodResult(group, row) for group in study.groups for row in group.board.rows if row.variant == variant]
     return MethodPart(
@@ -368,42 +370,42 @@ def _collect_method(study: StudyAnalysis, variant: str, records: Sequence[Record
         results=tuple(results),
         settings=tuple((name, worded[0][name]) for name in names if name not in varied),
         varied=tuple(varied),
-        values=tuple((_word_trials(trials), values) for values, trials in combinations.items()),
+        values=tuple((_format_trials(trials), values) for values, trials in combinations.items()),
         trained=tuple(trained),
         label_words=tuple(words),
         unfinished=tuple(tables.list_unfinished(records)),
     )
 
 
-def _word_label_words(prompt: PromptNotes) -> str:
-    """Word the label words, and that they are constrained where that matters: where one has several tokens."""
+def _format_label_words(prompt: PromptNotes) -> str:
+    """Format the label words, and that they are constrained where that matters: where one has several tokens."""
     matters = prompt.constrained and any(len(tokens) > 1 for tokens in prompt.label_word_tokens)
     return ", ".join(map(repr, prompt.label_words)) + (" (constrained)" if matters else "")
 
 
-def _word_trials(records: Iterable[Record]) -> str:
-    """Word which trials these are: 'cola · tiny-model · 16 shots: draws 0, 2'; one line a place."""
+def _format_trials(records: Iterable[Record]) -> str:
+    """Format which trials these are: 'cola · tiny-model · 16 shots: draws 0, 2'; one line a place."""
     places: dict[str, set[int]] = {}
     for record in records:
-        places.setdefault(word_group([record]), set()).add(record.trial.data_seed)
-    return "; ".join(f"{place}: {_word_draws(sorted(seeds))}" for place, seeds in places.items())
+        places.setdefault(format_group([record]), set()).add(record.trial.data_seed)
+    return "; ".join(f"{place}: {_format_draws(sorted(seeds))}" for place, seeds in places.items())
 
 
-def _word_draws(seeds: Sequence[int]) -> str:
+def _format_draws(seeds: Sequence[int]) -> str:
     return f"draw{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _word_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(name.replace("_", " "), _word_value(value)) for name, value in values.items()]
+def _format_values(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), _format_value(value)) for name, value in values.items()]
 
 
-def _word_value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_word_value(inner)}" for name, inner in value.items())
+        return ", ".join(f"{name} {_format_value(inner)}" for name, inner in value.items())
     if isinstance(value, list):
-        return ", ".join(_word_value(inner) for inner in value)
+        return ", ".join(_format_value(inner) for inner in value)
     return str(value)

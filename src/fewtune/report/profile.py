@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.analysis.leaderboard import group_by_variant
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.records import NEVER_RUN, PHASES, Record
-from fewtune.report.wording import UNKNOWN, word_share
+from fewtune.report.wording import UNKNOWN, format_share
 from fewtune.system.terminal import make_message, make_text
 
 OUTSIDE = {
@@ -77,7 +77,7 @@ def sum_phases(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _list_notes(timed: Sequence[Record], untimed: int, command: CommandSeconds | None, reused: int) -> list[str]:
-    """Word what the figures do not say of themselves."""
+    """Format what the figures do not say of themselves."""
     notes = []
     if timed:
         notes.append("A model is read by the first trial in each worker that needs it: load is that trial's.")
@@ -91,16 +91,16 @@ def _list_notes(timed: Sequence[Record], untimed: int, command: CommandSeconds |
     failed = sum(record.status == "failed" for record in timed)
     if failed:
         notes.append(
-            f"{word_number(failed, 'trial')} failed; {choose_verb(failed, 'its', 'their')} seconds until then count."
+            f"{pluralise(failed, 'trial')} failed; {choose_verb(failed, 'its', 'their')} seconds until then count."
         )
     if untimed:
         where = "counted under workers" if command is not None else "left out"
         notes.append(
-            f"{word_number(untimed, 'trial')} left no seconds (killed, or recorded by an older fewtune): {where}."
+            f"{pluralise(untimed, 'trial')} left no seconds (killed, or recorded by an older fewtune): {where}."
         )
     if reused:
         were = choose_verb(reused, "was done before this run and is", "were done before this run and are")
-        notes.append(f"{word_number(reused, 'trial')} {were} left out; `fewtune report` with --profile shows all.")
+        notes.append(f"{pluralise(reused, 'trial')} {were} left out; `fewtune report` with --profile shows all.")
     return notes
 
 
@@ -113,14 +113,14 @@ def _tabulate_study(records: Sequence[Record], command: CommandSeconds | None) -
     table.add_column("", overflow="fold")
 
     def add(name: str, seconds: float, meaning: str, style: str = "") -> None:
-        share = word_share(seconds / whole if whole else None)
+        share = format_share(seconds / whole if whole else None)
         table.add_row(
             make_text(name), make_text(f"{seconds:.2f}"), make_text(share), make_text(meaning, style="dim"), style=style
         )
 
     for name, seconds in phases.items():
         add(name, seconds, PHASES[name])
-    add(word_number(len(records), "trial"), inside, "", "bold")
+    add(pluralise(len(records), "trial"), inside, "", "bold")
     for name, seconds in outside.items():
         add(name, seconds, OUTSIDE[name])
     if outside:

@@ -14,16 +14,16 @@ from rich.text import Text
 from fewtune.analysis.decision import Contender, Decision
 from fewtune.analysis.study import StudyAnalysis
 from fewtune.analysis.time_left import guess_seconds_left
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Cell
 from fewtune.report.wording import (
     UNKNOWN,
     UNLABELLED_NOTE,
+    format_bound,
+    format_expected,
+    format_score,
+    format_seconds,
     mark_unlabelled,
-    word_bound,
-    word_expected,
-    word_score,
-    word_seconds,
 )
 from fewtune.system.terminal import make_text
 
@@ -40,18 +40,18 @@ def tabulate_race(decision: Decision, running: Collection[str]) -> Table:
     for each in decision.contenders:
         table.add_row(
             make_text(mark_unlabelled(each.name, each.unlabelled)),
-            word_score(each.score),
-            word_expected(each),
-            word_bound(each),
+            format_score(each.score),
+            format_expected(each),
+            format_bound(each),
             str(each.draws or UNKNOWN),
-            _word_state(each, decision, running),
+            _format_state(each, decision, running),
         )
     if any(each.unlabelled for each in decision.contenders):
         table.caption, table.caption_justify = make_text(UNLABELLED_NOTE, style="dim"), "left"
     return table
 
 
-def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[Cell], workers: int) -> str | None:
+def format_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[Cell], workers: int) -> str | None:
     """Say what the round under way takes, or which look comes next; None where none does or no trial waits for it.
 
     'race: look 1 of 4 was after 3 draws; the next is after 5: 4 trials to go, about 2 min'
@@ -66,14 +66,14 @@ def word_next_look(study: StudyAnalysis, decision: Decision, waiting: Sequence[C
     if not here or not later:
         return None
     left = guess_seconds_left(study.records, here, workers)
-    about = "" if left is None else f", about {word_seconds(left)}"
+    about = "" if left is None else f", about {format_seconds(left)}"
     if study.terms.guarantee != "bound":
-        return f"race: this round has {word_number(len(here), 'trial')} to go{about}"
-    last = f"look {len(taken)} of {len(planned)} was after {word_number(taken[-1].draws, 'draw')}; " if taken else ""
-    return f"race: {last}the next is after {later[0]}: {word_number(len(here), 'trial')} to go{about}"
+        return f"race: this round has {pluralise(len(here), 'trial')} to go{about}"
+    last = f"look {len(taken)} of {len(planned)} was after {pluralise(taken[-1].draws, 'draw')}; " if taken else ""
+    return f"race: {last}the next is after {later[0]}: {pluralise(len(here), 'trial')} to go{about}"
 
 
-def _word_state(each: Contender, decision: Decision, running: Collection[str]) -> Text:
+def _format_state(each: Contender, decision: Decision, running: Collection[str]) -> Text:
     if decision.choice is not None and decision.choice.name == each.name:
         return make_text("chosen" if decision.settled else "best bet", style="bold")
     paused = bool(running) and each.regret is not None

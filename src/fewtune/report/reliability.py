@@ -12,7 +12,7 @@ from typing import Any
 import altair as alt
 
 from fewtune.metrics.reliability import ReliabilityBin
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.report.look import finish_chart, make_axis, make_marks, make_scale, make_title, name_data
 from fewtune.report.palette import BLUE, QUIET, VERMILION
 
@@ -30,7 +30,7 @@ def specify_reliability(series: Mapping[str, Sequence[ReliabilityBin]]) -> Any:
             "low": each.low,
             "high": each.high,
             "rows": each.rows,
-            "tip": f"{name}: {word_number(each.rows, 'row')} answered at {each.confidence:.2f}, {each.accuracy:.2f} of "
+            "tip": f"{name}: {pluralise(each.rows, 'row')} answered at {each.confidence:.2f}, {each.accuracy:.2f} of "
             f"them right [{each.low:.2f}, {each.high:.2f}]",
         }
         for name in names

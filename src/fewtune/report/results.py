@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from fewtune.analysis.audit.finding import Finding
 from fewtune.analysis.decision import Decision
-from fewtune.analysis.recommend import Budget, recommend
+from fewtune.analysis.recommend import CostBudget, recommend
 from fewtune.analysis.study import StudyAnalysis, analyse_folder
 from fewtune.errors import FewtuneError, name_choices
 from fewtune.guarantee import Guarantee
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 if TYPE_CHECKING:
@@ -62,19 +62,19 @@ class StudyResult:
     def decision(self) -> Decision:
         """The decision of a study of one task and number of shots; raises FewtuneError where there are several."""
         if len(self.decisions) != 1:
-            places = ", ".join(f"{d.question.task} at {word_number(d.question.shots, 'shot')}" for d in self.decisions)
+            places = ", ".join(f"{d.question.task} at {pluralise(d.question.shots, 'shot')}" for d in self.decisions)
             raise FewtuneError(f"this study has {len(self.decisions)} decisions ({places}); take one of `decisions`.")
         return self.decisions[0]
 
     @property
     def answer(self) -> str:
         """The decisions in words, a line each: 'sentiment · 16 shots: Use lora: expected to lose 0.2 points …'."""
-        from fewtune.report.wording import word_decision, word_question
+        from fewtune.report.wording import format_decision, format_question
 
-        return "\n".join(f"{word_question(each)}: {word_decision(each)}" for each in self.decisions)
+        return "\n".join(f"{format_question(each)}: {format_decision(each)}" for each in self.decisions)
 
     def recommend(
-        self, budget: Budget, within: float | None = None, guarantee: Guarantee | None = None
+        self, budget: CostBudget, within: float | None = None, guarantee: Guarantee | None = None
     ) -> list[Decision]:
         """The decisions within a budget; the tolerance and what has to be met are the study's own where not given."""
         study = self.analysis
@@ -113,9 +113,9 @@ class StudyResult:
 
     def write_report(self) -> Path:
         """Write report.html beside the records and return its path."""
-        from fewtune.report.page import write_page
+        from fewtune.report.page import write_report_page
 
-        return write_page(self.analysis, self.folder)
+        return write_report_page(self.analysis, self.folder)
 
     def _repr_html_(self) -> str:
         answer = "".join(f"<p>{escape(line)}</p>" for line in self.answer.splitlines())

@@ -13,18 +13,18 @@ import altair as alt
 
 from fewtune.analysis.leaderboard import LeaderboardRow, TestSetScore, name_test_set
 from fewtune.analysis.study import GroupAnalysis
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.report.chart import (
     BASELINE,
     DRAW,
     MEAN,
     Chart,
     finish_group_chart,
+    format_intervals,
     head_panel,
     list_cuts,
     show_interval,
     span_values,
-    word_intervals,
 )
 from fewtune.report.look import (
     NARROW,
@@ -39,7 +39,7 @@ from fewtune.report.look import (
 )
 from fewtune.report.names import NameColumn, set_names, wrap_header
 from fewtune.report.palette import QUIET
-from fewtune.report.wording import MAJORITY, word_score
+from fewtune.report.wording import MAJORITY, format_score
 
 SCORES = "scores"
 PANELS_WIDTH, WIDEST_PANEL, ROW_HEIGHT, MOST_PANELS = 680, 314, 30, 3
@@ -63,7 +63,7 @@ def draw_scores(group: GroupAnalysis, room: Room = WIDE) -> Chart:
     marks["cuts"] = list_cuts(marks["means"], span, ("panel", "method"), "where")
     first = [panel for place, panel in enumerate(panels.values()) if place % columns == 0]
     listed = [row for panel in first for row in names.list_rows(panel=panel)]
-    lines = word_intervals("line", bool(marks["cuts"]), any(mean["low"] is None for mean in marks["means"]))
+    lines = format_intervals("line", bool(marks["cuts"]), any(mean["low"] is None for mean in marks["means"]))
     chart = (
         alt.layer(*_layer_scores(names, board.metric, span), data=name_data("rows"))
         .properties(width=width, height=names.measure_row(ROW_HEIGHT) * len(rows))
@@ -75,7 +75,7 @@ def draw_scores(group: GroupAnalysis, room: Room = WIDE) -> Chart:
         .properties(
             title=make_title(
                 "Every draw, in and out of domain",
-                f"dot: {_word_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: "
+                f"dot: {_format_dot(rows)} · bar: mean of draws · grey line: its 95 % interval · dashed: "
                 f"{MAJORITY}{lines}",
                 room,
             )
@@ -83,7 +83,7 @@ def draw_scores(group: GroupAnalysis, room: Room = WIDE) -> Chart:
     )
     description = f"{board.title}, {board.metric}. " + " ".join(
         f"{row.variant}: "
-        + ", ".join(f"{name_test_set(n)} {word_score(row.scores[n].mean)}" for n in board.test_sets)
+        + ", ".join(f"{name_test_set(n)} {format_score(row.scores[n].mean)}" for n in board.test_sets)
         + "."
         for row in rows
     )
@@ -110,14 +110,14 @@ def _list_marks(group: GroupAnalysis, rows: Sequence[LeaderboardRow], panels: Ma
             "low": shown.low,
             "high": shown.high,
             "where": f"{row.variant}, {name_test_set(name)}",
-            "tip": f"{row.variant}, {name_test_set(name)}, mean: {word_score(bounds.mean)}{shown.words}",
+            "tip": f"{row.variant}, {name_test_set(name)}, mean: {format_score(bounds.mean)}{shown.words}",
         }
         for row in rows
         for name, bounds in group.stability[row.variant].bounds.items()
         for shown in [show_interval(bounds, len(row.scores[name].draws))]
     ]
     majorities: list[dict[str, Any]] = [
-        {"panel": panels[name], "majority": value, "tip": f"{MAJORITY}, {name_test_set(name)}: {word_score(value)}"}
+        {"panel": panels[name], "majority": value, "tip": f"{MAJORITY}, {name_test_set(name)}: {format_score(value)}"}
         for name, value in board.majority.items()
         if value is not None
     ]
@@ -171,11 +171,13 @@ def _list_dots(score: TestSetScore) -> list[tuple[float, str]]:
     """Where a method's dots stand and what they say: one a draw, of many draws one for all of a hundredth."""
     where = name_test_set(score.test_set)
     if len(score.draws) <= MOST_DOTS:
-        return [(draw.value, f"{where}, data seed {draw.data_seed}: {word_score(draw.value)}") for draw in score.draws]
+        return [
+            (draw.value, f"{where}, data seed {draw.data_seed}: {format_score(draw.value)}") for draw in score.draws
+        ]
     counts = Counter(round(draw.value, 2) for draw in score.draws)
-    return [(value, f"{where}, about {value:z.2f}: {word_number(n, 'draw')}") for value, n in sorted(counts.items())]
+    return [(value, f"{where}, about {value:z.2f}: {pluralise(n, 'draw')}") for value, n in sorted(counts.items())]
 
 
-def _word_dot(rows: Sequence[LeaderboardRow]) -> str:
+def _format_dot(rows: Sequence[LeaderboardRow]) -> str:
     many = any(len(score.draws) > MOST_DOTS for row in rows for score in row.scores.values())
     return "draws of one hundredth" if many else "one draw"

@@ -20,7 +20,7 @@ from fewtune.analysis.stability import Bounds
 from fewtune.analysis.study import GroupAnalysis, StudyAnalysis
 from fewtune.analysis.verdict import GroupVerdict
 from fewtune.metrics.probabilities import AUROC
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 from fewtune.report.breakdowns import BreakdownTable, break_down
 from fewtune.report.parted_table import Column, part_table
@@ -29,19 +29,19 @@ from fewtune.report.wording import (
     MAJORITY,
     MAJORITY_NOTE,
     UNLABELLED_NOTE,
+    format_count,
+    format_decision,
+    format_memory,
+    format_milliseconds,
+    format_missing,
+    format_points,
+    format_score,
+    format_seconds,
+    format_share,
+    format_unlike_memory,
     list_models,
     list_verdict,
     mark_unlabelled,
-    word_bytes,
-    word_count,
-    word_decision,
-    word_milliseconds,
-    word_missing,
-    word_points,
-    word_score,
-    word_seconds,
-    word_share,
-    word_unlike_memory,
 )
 from fewtune.system.terminal import make_message, make_text
 
@@ -61,7 +61,7 @@ MOST_DRAWS_APART = 5
 def show_leaderboard(console: Console, study: StudyAnalysis) -> None:
     """Print every group's leaderboard and verdict, then breakdowns, then what failed or was skipped and why."""
     if study.missing:
-        console.print(make_message(word_missing(study.missing), style="bold"))
+        console.print(make_message(format_missing(study.missing), style="bold"))
     show_models(console, study)
     told = False
     for group in study.groups:
@@ -97,7 +97,7 @@ def list_unfinished(records: Iterable[Record]) -> list[tuple[str, str, str]]:
     return [
         (
             "; ".join(dict.fromkeys(places)),
-            f"{kind} ({word_number(len(places), 'trial')})" if len(places) > 1 else kind,
+            f"{kind} ({pluralise(len(places), 'trial')})" if len(places) > 1 else kind,
             message,
         )
         for (kind, message), places in reasons.items()
@@ -111,15 +111,15 @@ def _show_scores(console: Console, analysis: GroupAnalysis, told: str) -> None:
     split = len(group.test_sets) > 2
     columns = [
         Column(
-            make_text(f"{name_test_set(name)}\n{MAJORITY}\n{word_score(group.majority.get(name))}"),
+            make_text(f"{name_test_set(name)}\n{MAJORITY}\n{format_score(group.majority.get(name))}"),
             [_fill_score(row, name, each_draw=name == IN_DOMAIN) for row in group.rows],
         )
         for name in group.test_sets
     ]
-    above = [make_text(word_points(row.above_majority)) for row in group.rows]
+    above = [make_text(format_points(row.above_majority)) for row in group.rows]
     columns.append(Column(make_text(f"over {MAJORITY}\npoints"), above))
     if ranked:
-        cells = [ranked.get(row.variant) or make_text(word_score(None)) for row in group.rows]
+        cells = [ranked.get(row.variant) or make_text(format_score(None)) for row in group.rows]
         columns.append(Column(make_text("auroc"), cells))
     if not split:
         columns += _list_costs(group.rows, wide)
@@ -136,7 +136,7 @@ def _show_scores(console: Console, analysis: GroupAnalysis, told: str) -> None:
         note += " AUROC in domain; below it the mean out of domain."
     if any(row.unlabelled for row in group.rows):
         note += f" {UNLABELLED_NOTE}."
-    unlike = word_unlike_memory(group.rows)
+    unlike = format_unlike_memory(group.rows)
     note += f" {unlike}" if unlike else ""
     console.print(Padding(make_text(note, style="dim"), (0, 0, 0, 1)))
 
@@ -161,10 +161,10 @@ def _name_costs(wide: bool) -> list[str]:
 
 
 def _fill_costs(row: LeaderboardRow, wide: bool) -> list[Text]:
-    fit, memory = word_seconds(row.fit_seconds), word_bytes(row.memory_bytes)
+    fit, memory = format_seconds(row.fit_seconds), format_memory(row.memory_bytes)
     if not wide:
         return [make_text(fit), make_text(memory)]
-    predict, trained = word_milliseconds(row.predict_seconds_per_row), word_count(row.trainable_parameters)
+    predict, trained = format_milliseconds(row.predict_seconds_per_row), format_count(row.trainable_parameters)
     return [make_text(fit), make_text(predict), make_text(memory), make_text(trained)]
 
 
@@ -173,18 +173,18 @@ def _name_row(row: LeaderboardRow) -> Text:
     counts = {"failed": row.failed, "skipped": row.skipped, "stopped": row.stopped}
     lost = [f"{count} {word}" for word, count in counts.items() if count]
     if row.collapsed_share:
-        lost.append(f"{word_share(row.collapsed_share)} collapsed")
+        lost.append(f"{format_share(row.collapsed_share)} collapsed")
     return name.append(f"\n{', '.join(lost)}", style="dim") if lost else name
 
 
 def _fill_score(row: LeaderboardRow, test_set: str, each_draw: bool) -> Text:
     score = row.scores[test_set]
-    text = make_text(word_score(score.mean))
+    text = make_text(format_score(score.mean))
     if each_draw and len(score.draws) > 1:
         values = [draw.value for draw in score.draws]
-        each = " ".join(map(_word_briefly, values))
+        each = " ".join(map(_format_briefly, values))
         if len(values) > MOST_DRAWS_APART:
-            each = f"{_word_briefly(min(values))} to {_word_briefly(max(values))}, {len(values)} draws"
+            each = f"{_format_briefly(min(values))} to {_format_briefly(max(values))}, {len(values)} draws"
         text.append(f"\n{each}", style="dim")
     elif each_draw and score.draws:
         text.append("\n1 draw", style="dim")
@@ -198,17 +198,17 @@ def _fill_auroc(analysis: GroupAnalysis, variant: str) -> Text | None:
     if inside is None:
         return None
     outside = [value for value in found.values() if value is not None]
-    text = make_text(word_score(inside))
-    return text.append(f"\n{_word_briefly(fmean(outside))}", style="dim") if outside else text
+    text = make_text(format_score(inside))
+    return text.append(f"\n{_format_briefly(fmean(outside))}", style="dim") if outside else text
 
 
-def _word_briefly(value: float) -> str:
-    """Word a score to two places, without the nought before its point."""
+def _format_briefly(value: float) -> str:
+    """Format a score to two places, without the nought before its point."""
     return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 0.995 else f"{value:.2f}"
 
 
 def _show_verdict(console: Console, decision: Decision, verdict: GroupVerdict) -> None:
-    lines = [Text.assemble(("Verdict  ", "bold"), make_message(word_decision(decision)))]
+    lines = [Text.assemble(("Verdict  ", "bold"), make_message(format_decision(decision)))]
     lines += [make_message(f"- {line}") for line in list_verdict(decision, verdict)]
     for line in lines:
         console.print(Padding(line, (0, 0, 0, 1)))
@@ -230,10 +230,10 @@ def _show_breakdown(console: Console, breakdown: BreakdownTable, unlabelled: Col
 def _fill_cell(cell: Bounds | None) -> Text:
     """A mean, and below it its interval where it has one."""
     if cell is None:
-        return make_text(word_score(None))
-    text = make_text(word_score(cell.mean))
+        return make_text(format_score(None))
+    text = make_text(format_score(cell.mean))
     if cell.low is not None and cell.high is not None:
-        text.append(f"\n{_word_briefly(cell.low)} to {_word_briefly(cell.high)}", style="dim")
+        text.append(f"\n{_format_briefly(cell.low)} to {_format_briefly(cell.high)}", style="dim")
     return text
 
 

@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable
 from statistics import fmean
 
 from fewtune.analysis.leaderboard import saw_unlabelled
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import PenaltyNotes, Record, TuningNotes
 from fewtune.report.wording import mark_unlabelled
 
 
 def list_choices(records: Iterable[Record]) -> list[str]:
     """One line for each tuned variant of each task, model and shots, with how often each was chosen and its cost."""
-    return [_word_choices(trials) for trials in _group(records, lambda record: record.notes.tuning is not None)]
+    return [_format_choices(trials) for trials in _group(records, lambda record: record.notes.tuning is not None)]
 
 
 def list_penalties(records: Iterable[Record]) -> list[str]:
     """One line for each variant of each task, model and shots whose regressions chose their penalty themselves."""
-    return [_word_penalties(trials) for trials in _group(records, lambda record: record.notes.penalty is not None)]
+    return [_format_penalties(trials) for trials in _group(records, lambda record: record.notes.penalty is not None)]
 
 
 def _group(records: Iterable[Record], belongs: Callable[[Record], bool]) -> list[list[Record]]:
@@ -35,18 +35,18 @@ def _group(records: Iterable[Record], belongs: Callable[[Record], bool]) -> list
     return list(groups.values())
 
 
-def _word_choices(trials: list[Record]) -> str:
+def _format_choices(trials: list[Record]) -> str:
     tuned: list[TuningNotes] = [notes for record in trials if (notes := record.notes.tuning) is not None]
     picks = _count([", ".join(f"{key} {value}" for key, value in notes.chosen.items()) for notes in tuned])
     failed = sum(each.failure is not None for notes in tuned for each in notes.tried)
     lost = f" ({failed} of {sum(len(notes.tried) for notes in tuned)} failed)" if failed else ""
     return (
-        f"{_name(trials)}: {picks}. {word_number(len(tuned[0].tried), 'setting')} x {tuned[0].folds} folds{lost}: "
+        f"{_name(trials)}: {picks}. {pluralise(len(tuned[0].tried), 'setting')} x {tuned[0].folds} folds{lost}: "
         f"{fmean(notes.seconds for notes in tuned):.0f} s of each fit."
     )
 
 
-def _word_penalties(trials: list[Record]) -> str:
+def _format_penalties(trials: list[Record]) -> str:
     chosen: list[PenaltyNotes] = [notes for record in trials if (notes := record.notes.penalty) is not None]
     picks = _count([f"inverse_penalty {notes.inverse_penalty:g}" for notes in chosen])
     unable = sum(not notes.tried for notes in chosen)
@@ -62,4 +62,4 @@ def _count(choices: list[str]) -> str:
 def _name(trials: list[Record]) -> str:
     axes = trials[0].trial
     name = mark_unlabelled(axes.variant, any(map(saw_unlabelled, trials)))
-    return " · ".join(part for part in (name, axes.task, axes.model, word_number(axes.shots, "shot")) if part)
+    return " · ".join(part for part in (name, axes.task, axes.model, pluralise(axes.shots, "shot")) if part)

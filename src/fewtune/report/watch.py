@@ -23,7 +23,7 @@ from fewtune.analysis.study import FolderContents, StudyAnalysis, analyse_conten
 from fewtune.analysis.time_left import guess_seconds_left
 from fewtune.errors import RecordError
 from fewtune.inference.differences import FEWEST_DRAWS
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import (
     Cell,
     LookHistory,
@@ -34,18 +34,18 @@ from fewtune.records import (
     load_looks,
     load_planned,
 )
-from fewtune.report.findings import word_outcome
-from fewtune.report.race import word_next_look
+from fewtune.report.findings import format_outcome
+from fewtune.report.race import format_next_look
 from fewtune.report.wording import (
     UNKNOWN,
     UNLABELLED_NOTE,
+    format_decision,
+    format_expected,
+    format_score,
+    format_seconds,
     list_models,
     list_verdict,
     mark_unlabelled,
-    word_decision,
-    word_expected,
-    word_score,
-    word_seconds,
 )
 from fewtune.system.terminal import make_message, make_text
 
@@ -80,7 +80,7 @@ def watch_study(console: Console, out_dir: Path, every: float, pause: Callable[[
                 again = list_repeated(records, found, find_last_run(out_dir))
                 whole = len(found) == len(planned) and not again and _is_looked_at(out_dir, records, looks)
                 last = whole or not console.is_terminal
-                trials = word_number(len(planned), "trial")
+                trials = pluralise(len(planned), "trial")
                 view: Text | Group = make_message(f"{out_dir}: {trials} planned, none finished yet.")
                 if contents is not None:
                     # What stays on the screen is the report's own analysis, to the last digit.
@@ -146,28 +146,28 @@ def show_state(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> Gro
         parts.append(make_text(group.board.title, style="bold"))
         decision = study.decision(group.board)
         parts.append(Padding(_tabulate(study, group.board), (0, 0, 0, 1)))
-        coming = word_next_look(study, decision, [*study.waiting, *again], _count_workers(study))
+        coming = format_next_look(study, decision, [*study.waiting, *again], _count_workers(study))
         if coming is not None:
             parts.append(Padding(make_message(coming), (0, 0, 0, 1)))
-        parts.append(Padding(make_message(f"so far: {word_decision(decision)}"), (0, 0, 0, 1)))
+        parts.append(Padding(make_message(f"so far: {format_decision(decision)}"), (0, 0, 0, 1)))
         lines = list_verdict(decision, group.verdict)[:MOST_LINES]
         parts += [Padding(make_message(f"- {line}"), (0, 0, 0, 1)) for line in lines]
         parts.append(Text(""))
     if study.unlabelled:
         parts.append(make_text(f"{UNLABELLED_NOTE}.", style="dim"))
-    parts.append(Text.assemble(("Audit  ", "bold"), make_text(word_outcome(study.findings))))
+    parts.append(Text.assemble(("Audit  ", "bold"), make_text(format_outcome(study.findings))))
     return Group(*parts)
 
 
 def _head(study: StudyAnalysis, planned: int, again: Sequence[Cell]) -> list[Text | Padding | ProgressBar]:
     counts = Counter(record.status for record in study.records)
-    told = f"{len(study.records)} of {word_number(planned, 'trial')}: {counts['done']} done"
+    told = f"{len(study.records)} of {pluralise(planned, 'trial')}: {counts['done']} done"
     told += "".join(f", {counts[status]} {status}" for status in ("failed", "skipped", "stopped") if counts[status])
     told += f", {len(again)} of these to be run again" if again else ""
     waiting = [*study.waiting, *again]
     left = guess_seconds_left(study.records, waiting, _count_workers(study))
     if waiting:
-        told += f", about {word_seconds(left)} left" if left is not None else ""
+        told += f", about {format_seconds(left)} left" if left is not None else ""
     settled = len(study.records) - len(again)
     models = [make_text(line, style="dim") for line in list_models(study.models)]
     return [make_text(study.name, style="bold"), *models, make_text(told), ProgressBar(planned, settled, width=60)]
@@ -184,13 +184,13 @@ def _tabulate(study: StudyAnalysis, board: LeaderboardGroup) -> Table:
         table.add_column(heading, justify="right")
     for row in board.rows:
         values = [draw.value for draw in row.scores[IN_DOMAIN].draws] if IN_DOMAIN in row.scores else []
-        ends = (word_score(min(values)), word_score(max(values))) if values else (UNKNOWN, UNKNOWN)
+        ends = (format_score(min(values)), format_score(max(values))) if values else (UNKNOWN, UNKNOWN)
         state = str(row.draws) if row.draws else "failed" if row.failed else "skipped" if row.skipped else UNKNOWN
         contender = study.contender(board, row)
-        loss = UNKNOWN if contender is None else word_expected(contender)
+        loss = UNKNOWN if contender is None else format_expected(contender)
         if contender is not None and (contender.excluded or "").startswith("stopped"):
             state += ", stopped"
-        fit = word_seconds(row.fit_seconds)
+        fit = format_seconds(row.fit_seconds)
         name = make_text(mark_unlabelled(row.variant, row.unlabelled))
-        table.add_row(name, word_score(row.in_domain), *ends, state, fit, loss)
+        table.add_row(name, format_score(row.in_domain), *ends, state, fit, loss)
     return table

@@ -17,7 +17,7 @@ from fewtune.errors import DataError, FewtuneError, TrialFailure, shorten
 from fewtune.methods import get_method
 from fewtune.methods.base import Method, find_skip_reason
 from fewtune.metrics.table import choose_primary_metric
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.predictors.predictor import Predictor, refuse_no_list
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.running.collapse import always, fit_again_where_collapsed
@@ -188,7 +188,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str], wording: Task | None =
     refuse_no_list(labels, "labels")
     if len(rows) != len(labels):
         raise DataError(
-            f"{word_number(len(rows), 'row')} and {word_number(len(labels), 'label')} given: give a label for each row."
+            f"{pluralise(len(rows), 'row')} and {pluralise(len(labels), 'label')} given: give a label for each row."
         )
     for number, label in enumerate(labels, start=1):
         if not isinstance(label, str) or not label.strip() or not is_text(label):
@@ -200,7 +200,7 @@ def make_task(rows: Sequence[Row], labels: Sequence[str], wording: Task | None =
     names = order_labels(given) if wording is None else tuple(name for name in wording.labels if name in given)
     if len(names) < 2:
         raise DataError(
-            f"{word_number(len(names), 'label')} given ({', '.join(names) or 'no row'}): give rows of at least two."
+            f"{pluralise(len(names), 'label')} given ({', '.join(names) or 'no row'}): give rows of at least two."
         )
     _check_texts(texts, fields, "row")
     index = {name: place for place, name in enumerate(names)}

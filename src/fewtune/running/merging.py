@@ -23,6 +23,7 @@ from fewtune.records import (
     append_event,
     fill_atomically,
     find_overspent,
+    format_level,
     is_empty,
     list_written,
     load_events,
@@ -30,7 +31,6 @@ from fewtune.records import (
     load_planned,
     load_records,
     load_study_entry,
-    word_percent,
     write_looks,
     write_record,
 )
@@ -127,8 +127,8 @@ def _gather_looks(folders: Iterable[Path]) -> LookHistory | None:
     for (task, shots), spent in find_overspent(history.looks).items():
         raise RecordError(
             f"{list_names(str(folder) for folder, _ in told)} were looked at each for itself: at {task!r:.80}, {shots} "
-            f"shots, their looks spent {word_percent(spent)} of the error together, and there is "
-            f"{word_percent(MOST_SPENT)}. Merge one of them only; parts that `fewtune run --shard` ran have had "
+            f"shots, their looks spent {format_level(spent)} of the error together, and there is "
+            f"{format_level(MOST_SPENT)}. Merge one of them only; parts that `fewtune run --shard` ran have had "
             "no look."
         )
     return history

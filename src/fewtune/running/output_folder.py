@@ -35,7 +35,7 @@ from fewtune.records import (
     load_predictions,
     load_record,
     load_records,
-    pack,
+    pack_study,
     record_path,
     unpack,
     write_atomically,
@@ -138,7 +138,7 @@ def pack_folder(out: Path) -> int:
         raise RecordError(f"{out} holds no study. Give the folder that `fewtune run` wrote (its --out).")
     with _hold_folder(out):
         remove_leftovers(out)
-        return pack(out)
+        return pack_study(out)
 
 
 class Presence:

@@ -17,7 +17,7 @@ from fewtune.analysis.decision import Decision
 from fewtune.analysis.leaderboard import rank_variants
 from fewtune.analysis.looks import name_outcome, plan_further_looks, plan_looks
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.analysis.recommend import Terms, decide_cell, name_contender
+from fewtune.analysis.recommend import DecisionTerms, decide_cell, name_contender
 from fewtune.analysis.study import FolderContents, read_folder
 from fewtune.guarantee import Guarantee
 from fewtune.records import LookHistory, Record, StudyPredictions, list_written, write_looks
@@ -28,7 +28,7 @@ from fewtune.running.trial_metadata import describe_axes
 
 
 @dataclass(frozen=True)
-class Standing:
+class RaceStanding:
     """Where the race of one task and number of shots stands after a round: its decision, and who gets further draws.
 
     `stopped` says by name why methods get none any more; `running` are those that get some in the next round, none
@@ -102,11 +102,11 @@ class Race:
                 left_out.append((job, course.stopped[name]))
         return Round(jobs, left_out)
 
-    def look(self) -> list[Standing]:
+    def look(self) -> list[RaceStanding]:
         """Look at each race that goes on, all trials of the round being recorded, and write down what was seen."""
         return self._look(self._list_open())
 
-    def look_early(self) -> list[Standing]:
+    def look_early(self) -> list[RaceStanding]:
         """Look at each race that goes on once more, at the draws that are whole by now; then it is over.
 
         Where no further draw is whole, the last look is taken again with all of the error that the plan has left.
@@ -137,7 +137,7 @@ class Race:
             for name in self._courses[place].draws
         }
 
-    def _look(self, places: Sequence[Place], is_last: bool = False) -> list[Standing]:
+    def _look(self, places: Sequence[Place], is_last: bool = False) -> list[RaceStanding]:
         self.number += 1
         if not places:
             return []
@@ -147,7 +147,7 @@ class Race:
         write_looks(self._out, self._history)
         return standings
 
-    def _look_at(self, place: Place, contents: FolderContents, reader: AnswerReader, is_last: bool) -> Standing:
+    def _look_at(self, place: Place, contents: FolderContents, reader: AnswerReader, is_last: bool) -> RaceStanding:
         course, draws = self._courses[place], self._courses[place].most_drawn
         records = self._pick(place, contents.records)
         cells = {name_outcome(record.trial_id, record.status): record.trial.cell for record in records}
@@ -155,7 +155,7 @@ class Race:
         look = look.model_copy(update={"level": course.choose_level(self._history, look, is_last)})
         taken = (*(other for other in self._history.of(*place) if other.draws < draws), look)
         looks = LookHistory(plan=self._history.plan, looks=taken)
-        terms = Terms(contents.within, looks=looks, seeds=tuple(self._seeds), guarantee=self._guarantee)
+        terms = DecisionTerms(contents.within, looks=looks, seeds=tuple(self._seeds), guarantee=self._guarantee)
         decision = decide_cell(rank_variants(records, reader), records, reader, terms)
         running = course.advance(decision, len(taken))
         if not is_last and not course.is_open:
@@ -163,7 +163,7 @@ class Race:
         if self._guarantee == "bound" or is_last or not running or not self._history.of(*place):
             # Of rounds by expected loss the first and the last are kept: a race that goes on takes the others again.
             self._history = note_look(self._history, look.model_copy(update={"stopped": dict(course.stopped)}))
-        return Standing(decision, dict(course.stopped), tuple(running))
+        return RaceStanding(decision, dict(course.stopped), tuple(running))
 
     def _pick(self, place: Place, records: Sequence[Record]) -> list[Record]:
         """The records of a round: of each method on its draws, and those that say that it was stopped."""

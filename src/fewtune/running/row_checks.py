@@ -48,7 +48,7 @@ def check_rows(study: Study, task: Task) -> None:
                 raise
             unusable[data_seed] = error
     if unusable:
-        raise DataError(_word_unusable(study, task, sampling, unusable))
+        raise DataError(_format_unusable(study, task, sampling, unusable))
 
 
 def _check_draw(study: Study, task: Task, sampling: Sampling, data_seed: int) -> None:
@@ -83,7 +83,7 @@ def _list_held_out(method: MethodChoice) -> list[float]:
     return list(filter(None, (each.get("validation_fraction", 0.0) for each in method.candidates)))
 
 
-def _word_unusable(study: Study, task: Task, sampling: Sampling, unusable: Mapping[int, DataError]) -> str:
+def _format_unusable(study: Study, task: Task, sampling: Sampling, unusable: Mapping[int, DataError]) -> str:
     """Say which data seeds give no draw, and name as many that do, the study's own first."""
     first, *_ = unusable.values()
     wanted = len(study.data_seeds)

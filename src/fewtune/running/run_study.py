@@ -16,7 +16,7 @@ from pathlib import Path
 from fewtune.analysis.time_left import TimedTrials
 from fewtune.errors import ExecutorError, RecordError
 from fewtune.models import resolve_precision
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import (
     Cell,
     Record,
@@ -34,7 +34,7 @@ from fewtune.running.order import put_methods_in_turn, take_longest_first
 from fewtune.running.output_folder import check_whole, claim_folder, open_folder
 from fewtune.running.precision_choice import recall_precision
 from fewtune.running.prepare import prepare_jobs
-from fewtune.running.race import Race, Standing
+from fewtune.running.race import Race, RaceStanding
 from fewtune.running.record_writer import RecordWriter
 from fewtune.running.row_choice import ASSUMED_ROWS, choose_rows, leaves_rows_open, recall_rows, set_rows
 from fewtune.running.shard import Shard, check_shardable
@@ -100,7 +100,7 @@ class Forecasted:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class TrialsLeftOut:
     """What the budget had no time for: these trials did not run, or not to their end."""
 
     jobs: Sequence[Job]
@@ -116,7 +116,7 @@ class Looked:
     """Which round it was, from 1; of a race by bounds, which look."""
     looks: Sequence[int]
     """The draws of each look that may be; the first round's alone where it is not known how many there will be."""
-    standings: Sequence[Standing]
+    standings: Sequence[RaceStanding]
     """Of every task and number of shots that was still open."""
 
 
@@ -125,7 +125,7 @@ class Closed:
     """Every trial that was to run has its record, and the folder is let go of."""
 
 
-StudyEvent = Preparing | Prepared | Noticed | Measuring | Forecasted | Opened | Event | LeftOut | Looked | Closed
+StudyEvent = Preparing | Prepared | Noticed | Measuring | Forecasted | Opened | Event | TrialsLeftOut | Looked | Closed
 """What is told while a study runs, in this order; of trials, what their executor tells, once it is written down."""
 
 OnEvent = Callable[[StudyEvent], None]
@@ -204,7 +204,7 @@ def _settle_rows(study: Study, executor: Executor, on_event: OnEvent, is_spent: 
     executor.settle(jobs, ())
     measured = forecast_trials(jobs, (), executor, partial(_tell_measuring, on_event=on_event), is_spent)
     rows = ASSUMED_ROWS if is_spent() else choose_rows(measured.records)  # of some methods alone they would be others
-    on_event(Noticed(f"evaluation.in_domain_rows: auto: {word_number(rows, 'row')}, by what the methods take here."))
+    on_event(Noticed(f"evaluation.in_domain_rows: auto: {pluralise(rows, 'row')}, by what the methods take here."))
     return set_rows(study, rows)
 
 
@@ -267,7 +267,7 @@ class _Run:
         left = [job for job in todo if job.trial_id not in self.known]
         if left:
             assert self.time_budget is not None
-            self.on_event(LeftOut(left, self.time_budget.seconds))
+            self.on_event(TrialsLeftOut(left, self.time_budget.seconds))
         check_whole(self.out, [job.trial_id for job in jobs if job.trial_id in self.known])
         return not left
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fewtune.analysis.looks import plan_looks
 from fewtune.errors import Fault, FewtuneError, StudyError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.running.job import Job
 from fewtune.running.row_choice import leaves_rows_open
 from fewtune.study import Study
@@ -43,7 +43,7 @@ class Shard:
         Raises FewtuneError where there are fewer jobs than parts: some would be empty.
         """
         if len(jobs) < self.count:
-            there = word_number(len(jobs), "trial")
+            there = pluralise(len(jobs), "trial")
             raise FewtuneError(f"the study has {there}: {self.count} parts are too many, {len(jobs)} the most.")
         shuffled = sorted(range(len(jobs)), key=lambda place: hashlib.sha256(str(place).encode()).digest())
         return [jobs[place] for place in sorted(shuffled[self.number - 1 :: self.count])]

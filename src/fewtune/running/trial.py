@@ -227,14 +227,14 @@ _OF_TASK_AND_SHOTS = ("pattern", "epochs", "steps")
 def _find_defaults(method: Method, settings: Any, loaded: Loaded, label: str) -> Mapping[str, int]:
     """What the method's defaults were chosen from, by task, where the trial had them; `label` is its own task's.
 
-    Where its method names none: none of this task; a floor that names none is left out.
+    Where its method names none: none of this task; a baseline that names none is left out.
     """
     rows = len(loaded.draw.support), len(loaded.draw.pool)
     resolved = method.resolve(method.settings(), loaded.task, *rows)
     had, plain = (asdict(each) | dict.fromkeys(_OF_TASK_AND_SHOTS) for each in (settings, resolved))
     if had != plain:
         return {}
-    tried = method.defaults_tried or ({} if method.floor else {loaded.task.name: 0})
+    tried = method.defaults_tried or ({} if method.baseline else {loaded.task.name: 0})
     own = loaded.task.name  # another task that has this label in a study is not the one of that name
     named = {name: count for name, count in tried.items() if name not in (own, label)}
     return named | ({label: tried[own]} if own in tried else {})

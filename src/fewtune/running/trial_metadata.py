@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from fewtune.models import word_identity
+from fewtune.models import format_identity
 from fewtune.records import Failure, Record, TrialAxes
 from fewtune.running.job import Job, WorkerOptions
 from fewtune.study.grid import Trial
@@ -81,7 +81,7 @@ def describe_environment(job: Job, options: WorkerOptions) -> dict[str, Any]:
         "precision": job.trial.precision,
         "evaluation": job.trial.evaluation.model_dump(),
         "max_tokens": job.trial.max_tokens,
-        "model": None if job.trial.model is None else word_identity(job.trial.model.name),
+        "model": None if job.trial.model is None else format_identity(job.trial.model.name),
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from fewtune.engine.score_cache import saved_seconds
 from fewtune.errors import DataError, FewtuneError, TrialFailure
 from fewtune.methods.base import Method, find_skip_reason
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import TriedSetting, TuningNotes
 from fewtune.running.adapt import fit_plan, make_plan
 from fewtune.study import build_settings
@@ -63,9 +63,9 @@ def check_folds(task: Task, support: Sequence[Example], folds: int) -> None:
     label, fewest = min(((name, counts[i]) for i, name in enumerate(task.labels)), key=lambda item: item[1])
     if fewest < folds:
         fewer = f", or {fewest} folds" if fewest >= 2 else ""
-        rows = word_number(fewest, "row")
+        rows = pluralise(fewest, "row")
         raise DataError(
-            f"{task.name}: tuning.folds is {folds} and the {word_number(len(support), 'shot')} hold {rows} labelled "
+            f"{task.name}: tuning.folds is {folds} and the {pluralise(len(support), 'shot')} hold {rows} labelled "
             f"{label!r}: every fold needs one of each label. Ask more shots{fewer}."
         )
 
@@ -122,7 +122,7 @@ def tune(
         tried.append(TriedSetting(settings=chosen, seconds=round(_now() - started, 3), **judged))
     sound = [(i, each.score, each.log_loss) for i, each in enumerate(tried) if each.score is not None]
     if not sound:
-        which = word_number(len(tried), "setting")
+        which = pluralise(len(tried), "setting")
         raise TrialFailure("error", f"all {which} of the grid failed; the first: {tried[0].failure}")
     best, _, _ = max(sound, key=lambda each: (each[1], -(each[2] or 0.0), -each[0]))
     notes = TuningNotes(

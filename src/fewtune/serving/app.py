@@ -25,10 +25,10 @@ from fewtune.errors import FewtuneError, list_names
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Answers, Batcher, QueueFullError, StoppedError
 from fewtune.serving.gate import Gate
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.metrics import CONTENT_TYPE, Metrics
-from fewtune.serving.page import PAGE_HEADERS, write_documentation, write_page
-from fewtune.serving.reading import Given, parse_object, read_name, read_rows, refuse_option
+from fewtune.serving.page import PAGE_HEADERS, write_documentation, write_form_page
+from fewtune.serving.reading import Given, parse_object, read_name, read_request_rows, refuse_option
 from fewtune.serving.refusals import RefusedError, answer_refusal
 from fewtune.serving.shapes import (
     Classifications,
@@ -51,7 +51,7 @@ class Served:
     predictor: Predictor
 
 
-def create_app(served: Served, limits: Limits, token: str | None = None, names: Collection[str] = ()) -> Gate:
+def create_app(served: Served, limits: RequestLimits, token: str | None = None, names: Collection[str] = ()) -> Gate:
     """The application that serves a model; with a token, all but `/health` asks for it. `names`: as Gate takes them."""
     metrics = Metrics(lambda: batcher.count_waiting())
     batcher = Batcher(served.predictor, limits, metrics.count_batch)
@@ -86,7 +86,7 @@ class _Service:
     """What answers rows."""
 
     served: Served
-    limits: Limits
+    limits: RequestLimits
     batcher: Batcher
 
     async def receive(self, request: Request) -> dict[str, Any]:
@@ -123,7 +123,7 @@ async def _wait_until_gone(request: Request) -> None:
         pass
 
 
-async def receive_body(request: Request, limits: Limits) -> bytes:
+async def receive_body(request: Request, limits: RequestLimits) -> bytes:
     """A request's body; raises RefusedError where it is late, or longer than its bound, of which no more is held."""
     body, received = bytearray(), 0
     try:
@@ -158,7 +158,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
     async def predict(request: Request) -> Response:
         content = await service.receive(request)
         refuse_option(content, "raw_scores", allowed=False)
-        given = read_rows(content, "inputs", fields, limits)
+        given = read_request_rows(content, "inputs", fields, limits)
         answers = await service.answer(request, given)
         ranked = [rank_labels(labels, row) for row in answers.probabilities]
         return JSONResponse(ranked[0] if given.single else ranked)
@@ -176,7 +176,7 @@ def _add_answers(app: FastAPI, service: _Service) -> None:
         read_name(content, name)
         for option in ("use_activation", "activation", "softmax"):
             refuse_option(content, option, allowed=True)
-        answers = await service.answer(request, read_rows(content, "input", fields, limits), counted=True)
+        answers = await service.answer(request, read_request_rows(content, "input", fields, limits), counted=True)
         return JSONResponse(classify_rows(predictor, name, answers))
 
 
@@ -234,7 +234,7 @@ def _add_status(app: FastAPI, batcher: Batcher, metrics: Metrics) -> None:
 def _add_pages(app: FastAPI, served: Served) -> None:
     predictor = served.predictor
     least = 0.0 if predictor.abstention is None else predictor.abstention.threshold
-    page = write_page(served.name, predictor.labels, predictor.fields, least)
+    page = write_form_page(served.name, predictor.labels, predictor.fields, least)
     documentation = write_documentation(app.openapi())
 
     @app.get("/", include_in_schema=False)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.predictors.predictor import Predictor
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 
 LONGEST_WAIT = 60
 """Seconds that a refused client is told to wait at most."""
@@ -49,7 +49,7 @@ class QueueFullError(Exception):
     def __init__(self, waiting: int, seconds: int) -> None:
         self.seconds = seconds
         wait = choose_verb(waiting, "waits", "wait")
-        super().__init__(f"{word_number(waiting, 'row')} {wait} for the model already: ask again in about {seconds} s.")
+        super().__init__(f"{pluralise(waiting, 'row')} {wait} for the model already: ask again in about {seconds} s.")
 
 
 class StoppedError(Exception):
@@ -80,7 +80,7 @@ class _Part:
 class Batcher:
     """Scores rows on a thread of its own; `heard` is told of each call of the model, on that thread."""
 
-    def __init__(self, predictor: Predictor, limits: Limits, heard: Callable[[Batch], None]) -> None:
+    def __init__(self, predictor: Predictor, limits: RequestLimits, heard: Callable[[Batch], None]) -> None:
         self._predictor = predictor
         self._limits = limits
         self._heard = heard

@@ -22,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fewtune.errors import shorten
 from fewtune.serving.gate import ID, Gate, make_id, refuse_header
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.refusals import RefusedError, answer_refusal
 
 LONGEST_STOP = 120
@@ -36,7 +36,7 @@ LINGER = 2.0
 class Connection(H11Protocol):
     """One client's connection: bounds what the client owes, where uvicorn waits for ever."""
 
-    def __init__(self, limits: Limits, **given: Any) -> None:
+    def __init__(self, limits: RequestLimits, **given: Any) -> None:
         super().__init__(**given)
         self._limits = limits
         self._deadline: asyncio.TimerHandle | None = None
@@ -127,7 +127,7 @@ class Connection(H11Protocol):
 class Server(uvicorn.Server):
     """A server that says when it answers, and whose end loses nobody who had begun."""
 
-    def __init__(self, app: Gate, limits: Limits, ready: Callable[[], None]) -> None:
+    def __init__(self, app: Gate, limits: RequestLimits, ready: Callable[[], None]) -> None:
         connect: Any = partial(Connection, limits)
         config = uvicorn.Config(
             app,

@@ -45,10 +45,12 @@ def check_hosts(headers: Headers, names: Collection[str]) -> None:
     every = list_names([*LOOPBACK, *sorted(names)])
     host, origin = headers.get("host"), headers.get("origin")
     if host is not None and not _allows(found := _HOST.fullmatch(host.lower()), names):
-        message = f"the header Host is {shorten(host)!r}, and this server is asked as {every} alone. {_word_way(found)}"
+        message = (
+            f"the header Host is {shorten(host)!r}, and this server is asked as {every} alone. {_format_way(found)}"
+        )
         raise RefusedError(403, "host", message)
     if origin is not None and not _allows(found := _ORIGIN.fullmatch(origin.lower()), names):
-        message = f"the header Origin is {shorten(origin)!r}, and pages of {every} alone may ask. {_word_way(found)}"
+        message = f"the header Origin is {shorten(origin)!r}, and pages of {every} alone may ask. {_format_way(found)}"
         raise RefusedError(403, "origin", message)
 
 
@@ -56,7 +58,7 @@ def _allows(found: re.Match[str] | None, names: Collection[str]) -> bool:
     return found is not None and (is_loopback(found.group(1)) or found.group(1) in names)
 
 
-def _word_way(found: re.Match[str] | None) -> str:
+def _format_way(found: re.Match[str] | None) -> str:
     if found is None:
         return "Use one of these."
     return f"Use one of these, or start the server with --allow-host {shorten(found.group(1))}."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """Bounds of one request, of a batch and of the queue."""
 
     header_bytes: int = 64 * 2**10

@@ -39,7 +39,7 @@ PAGE_HEADERS = {
 """What a browser lets the pages do: their own style and script, and requests to this server alone."""
 
 
-def write_page(name: str, labels: Sequence[str], fields: Sequence[str], least: float) -> str:
+def write_form_page(name: str, labels: Sequence[str], fields: Sequence[str], least: float) -> str:
     """The page to try a model by hand; answers of a probability under `least` are told as abstained from."""
     # A field's name goes back to the server as it is, escaped for HTML alone; what is shown of it is made safe.
     names = [(field, Markup.escape(field)) for field in fields]

@@ -14,7 +14,7 @@ from typing import Any
 from fewtune.data.row_files import is_text
 from fewtune.data.strict_json import RepeatedKeyError, parse_json
 from fewtune.errors import list_names, name_choices, shorten
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 from fewtune.serving.refusals import RefusedError
 
 
@@ -47,21 +47,21 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def read_rows(content: Mapping[str, Any], name: str, fields: Sequence[str], limits: Limits) -> Given:
+def read_request_rows(content: Mapping[str, Any], name: str, fields: Sequence[str], limits: RequestLimits) -> Given:
     """The rows under a name of a request; `fields` are the model's columns. Raises RefusedError naming row and column.
 
     A row is a text where the model reads one column, a list of as many texts as columns, or an object by column.
     """
     if name not in content:
         had = f"it has {list_names(content, 5)}" if content else "it is empty"
-        raise _refuse(f"the body has no {name!r} ({had}). {_word_forms(name, fields)}")
+        raise _refuse(f"the body has no {name!r} ({had}). {_format_forms(name, fields)}")
     value = content[name]
     if isinstance(value, str | dict):
         return Given([_read_row(value, f"{name}", fields, limits)], single=True)
     if not isinstance(value, list):
-        raise _refuse(f"{name} is {_name_kind(value)}. {_word_forms(name, fields)}")
+        raise _refuse(f"{name} is {_name_kind(value)}. {_format_forms(name, fields)}")
     if not value:
-        raise _refuse(f"{name} is an empty list. {_word_forms(name, fields)}")
+        raise _refuse(f"{name} is an empty list. {_format_forms(name, fields)}")
     if len(fields) > 1 and all(isinstance(each, str) for each in value):
         return Given([_read_row(value, name, fields, limits)], single=True)
     if len(value) > limits.rows:
@@ -90,14 +90,14 @@ def read_name(content: Mapping[str, Any], served: str) -> None:
         raise RefusedError(404, "model", message)
 
 
-def _read_row(value: Any, place: str, fields: Sequence[str], limits: Limits) -> dict[str, str]:
+def _read_row(value: Any, place: str, fields: Sequence[str], limits: RequestLimits) -> dict[str, str]:
     if isinstance(value, str):
         if len(fields) > 1:
-            raise _refuse(f"{place} is one text, and this model reads {list_names(fields)}. {_word_row(fields)}")
+            raise _refuse(f"{place} is one text, and this model reads {list_names(fields)}. {_format_row(fields)}")
         texts: Mapping[str, Any] = {fields[0]: value}
     elif isinstance(value, list):
         if len(value) != len(fields):
-            raise _refuse(f"{place} is a list of {len(value)}; this model reads {len(fields)}. {_word_row(fields)}")
+            raise _refuse(f"{place} is a list of {len(value)}; this model reads {len(fields)}. {_format_row(fields)}")
         texts = dict(zip(fields, value, strict=True))
     elif isinstance(value, dict):
         for name in value:
@@ -105,11 +105,11 @@ def _read_row(value: Any, place: str, fields: Sequence[str], limits: Limits) -> 
                 raise _refuse(f"{place}: {name_choices(name, fields, 'column')}")
         texts = value
     else:
-        raise _refuse(f"{place} is {_name_kind(value)}. {_word_row(fields)}")
+        raise _refuse(f"{place} is {_name_kind(value)}. {_format_row(fields)}")
     return {name: _read_text(texts, name, place, limits) for name in fields}
 
 
-def _read_text(texts: Mapping[str, Any], name: str, place: str, limits: Limits) -> str:
+def _read_text(texts: Mapping[str, Any], name: str, place: str, limits: RequestLimits) -> str:
     if name not in texts:
         raise _refuse(f"{place} has no column {name!r}; it has {list_names(texts) or 'none'}.")
     text = texts[name]
@@ -132,15 +132,15 @@ def _refuse(message: str) -> RefusedError:
     return RefusedError(422, "validation", message)
 
 
-def _word_row(fields: Sequence[str]) -> str:
+def _format_row(fields: Sequence[str]) -> str:
     if len(fields) == 1:
         return f'Give a text, or {{"{fields[0]}": "…"}}.'
     names, texts = ", ".join(f'"{name}": "…"' for name in fields), ", ".join(['"…"'] * len(fields))
     return f"Give {{{names}}} or [{texts}] in the order of {', '.join(fields)}."
 
 
-def _word_forms(name: str, fields: Sequence[str]) -> str:
-    return f"{name} is one row, or a list of rows. {_word_row(fields)}"
+def _format_forms(name: str, fields: Sequence[str]) -> str:
+    return f"{name} is one row, or a list of rows. {_format_row(fields)}"
 
 
 def _name_kind(value: Any) -> str:

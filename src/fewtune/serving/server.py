@@ -23,7 +23,7 @@ from fewtune.serving.hosts import check_name, is_loopback
 
 if TYPE_CHECKING:
     from fewtune.serving.connections import Server
-    from fewtune.serving.limits import Limits
+    from fewtune.serving.limits import RequestLimits
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Saved:
     base: str | None = None
 
 
-def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[[str, str], None]) -> None:
+def serve_model(saved: Saved, address: Address, limits: RequestLimits, ready: Callable[[str, str], None]) -> None:
     """Serve a saved model until a signal ends it; `ready` is told the model's name and the address once it answers.
 
     Raises FewtuneError where the address cannot be used, PredictorError and ModelError where the model cannot.
@@ -76,7 +76,7 @@ def serve_model(saved: Saved, address: Address, limits: Limits, ready: Callable[
         try:
             listening.listen(1024)
         except OSError as error:  # another that has the address too began to listen meanwhile
-            raise FewtuneError(_word_address(address.host, address.port, error)) from error
+            raise FewtuneError(_format_address(address.host, address.port, error)) from error
         run_app(Server(app, limits, lambda: ready(served.name, _write_url(listening))), listening)
 
 
@@ -93,11 +93,11 @@ def open_socket(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         if opened is not None:
             opened.close()
-        raise FewtuneError(_word_address(host, port, error)) from error
+        raise FewtuneError(_format_address(host, port, error)) from error
     return opened
 
 
-def _word_address(host: str, port: int, error: OSError | UnicodeError) -> str:
+def _format_address(host: str, port: int, error: OSError | UnicodeError) -> str:
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.EADDRINUSE:
         return f"port {port} of {shorten(host)} is in use: give --port another, or 0 for any free one."

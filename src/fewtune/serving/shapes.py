@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from fewtune.serving.limits import Limits
+from fewtune.serving.limits import RequestLimits
 
 
 class Prediction(BaseModel):
@@ -66,7 +66,7 @@ class Refusal(BaseModel):
     error_type: str
 
 
-def describe_predict(fields: Sequence[str], limits: Limits) -> dict[str, Any]:
+def describe_predict(fields: Sequence[str], limits: RequestLimits) -> dict[str, Any]:
     """The body of `/predict`."""
     flags = {
         "raw_scores": {"type": ["boolean", "null"], "description": "Only false: answers are probabilities."},
@@ -75,7 +75,7 @@ def describe_predict(fields: Sequence[str], limits: Limits) -> dict[str, Any]:
     return _describe_body("inputs", {"inputs": describe_rows(fields, limits), **flags}, fields)
 
 
-def describe_classify(fields: Sequence[str], limits: Limits, served: str) -> dict[str, Any]:
+def describe_classify(fields: Sequence[str], limits: RequestLimits, served: str) -> dict[str, Any]:
     """The body of `/classify`."""
     name = {"type": ["string", "null"], "description": "The model's name, or none.", "enum": [served, None]}
     use = {"type": ["boolean", "null"], "description": "Only true: answers are probabilities."}
@@ -84,7 +84,7 @@ def describe_classify(fields: Sequence[str], limits: Limits, served: str) -> dic
     )
 
 
-def describe_rows(fields: Sequence[str], limits: Limits) -> dict[str, Any]:
+def describe_rows(fields: Sequence[str], limits: RequestLimits) -> dict[str, Any]:
     """The schema of one row or a list of rows."""
     text = {"type": "string", "minLength": 1, "maxLength": limits.characters, "pattern": r"\S"}
     by_column = {

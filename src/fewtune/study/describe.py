@@ -44,26 +44,26 @@ def describe_settings(what: str, name: str) -> list[SettingWords]:
         SettingWords(
             setting,
             None if setting in required else json.dumps(about.get("default", {})),
-            _word_values(about, nested),
+            _format_values(about, nested),
             about.get("description", ""),
         )
         for setting, about in schema.get("properties", {}).items()
     ]
 
 
-def _word_values(about: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]) -> str:
+def _format_values(about: Mapping[str, Any], nested: Mapping[str, Mapping[str, Any]]) -> str:
     if "$ref" in about:
         about = nested[about["$ref"].rsplit("/", 1)[1]]
     if "anyOf" in about:
-        return " or ".join(dict.fromkeys(_word_values(kind, nested) for kind in about["anyOf"]))
+        return " or ".join(dict.fromkeys(_format_values(kind, nested) for kind in about["anyOf"]))
     if "enum" in about or "const" in about:
         return ", ".join(map(str, about.get("enum", [about.get("const")])))
     words = KINDS.get(about.get("type", ""), "any value")
     if "enum" in about.get("items", {}):
-        words = f"{words} of {_word_values(about['items'], nested)}"
-    bounds = [f"{told} {_word_number(about[bound])}" for bound, told in BOUNDS.items() if bound in about]
+        words = f"{words} of {_format_values(about['items'], nested)}"
+    bounds = [f"{told} {_pluralise(about[bound])}" for bound, told in BOUNDS.items() if bound in about]
     return " ".join([words, *bounds])
 
 
-def _word_number(number: float) -> str:
+def _pluralise(number: float) -> str:
     return f"{number:,.0f}" if number == int(number) and number < 1e9 else f"{number:g}"

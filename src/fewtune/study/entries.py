@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from fewtune.errors import FewtuneError, list_names, name_choices, shorten
 from fewtune.methods import get_method
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.study.draft import Draft, Steps, join_steps, name_kind, show_value
 from fewtune.study.settings import find_settings, write_settings
 from fewtune.study.validation import validate
@@ -114,7 +114,7 @@ def read_entry(draft: Draft, steps: Steps, entry: Any, what: str) -> Entry | Non
         sound = False
     elif alias is not None and len(alias) > MOST_NAME:
         draft.refuse(
-            (*place, "as"), f"`{join_steps(place)}.as` has {word_number(len(alias), 'character')}: at most {MOST_NAME}."
+            (*place, "as"), f"`{join_steps(place)}.as` has {pluralise(len(alias), 'character')}: at most {MOST_NAME}."
         )
         sound = False
     settings = validate(draft, place, shape, values, f"setting of {name}")

@@ -1,4 +1,4 @@
-"""From a draft to a `Study`: floors, models and seeds resolved, and what one part of a study asks of another.
+"""From a draft to a `Study`: baselines, models and seeds resolved, and what one part of a study asks of another.
 
 Owns the faults that take more than one key to tell. Loads neither models nor rows.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from fewtune.errors import name_choices
 from fewtune.methods import METHODS, get_method
 from fewtune.metrics.counts import SCORES
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.study.draft import Draft, Steps, name_kind, show_value
 from fewtune.study.entries import Entry, name_entries, read_entries, read_entry, read_list, refuse_twins
 from fewtune.study.validation import validate
@@ -35,8 +35,8 @@ def resolve_study(draft: Draft) -> Study | None:
     body = dict(draft.data)
     tasks = read_entries(draft, "tasks", "task")
     methods = read_entries(draft, "methods", "method")
-    if body.get("floors", True) is True:
-        methods = [*_missing_floors(draft, methods), *methods]
+    if body.get("baselines", True) is True:
+        methods = [*_missing_baselines(draft, methods), *methods]
     for kind, entries in (("tasks", tasks), ("methods", methods)):
         if kind in body:
             body[kind] = []
@@ -137,10 +137,10 @@ def _add_draws(draft: Draft, body: dict[str, Any], asked: object) -> None:
         body["data_seeds"] = [*seeds, *itertools.islice(further, max(0, until["most_draws"] - len(seeds)))]
 
 
-def _missing_floors(draft: Draft, methods: Sequence[Entry]) -> list[Entry]:
-    """The floors that a study does not list itself; those that need a model only where it names one."""
+def _missing_baselines(draft: Draft, methods: Sequence[Entry]) -> list[Entry]:
+    """The baselines that a study does not list itself; those that need a model only where it names one."""
     listed = {entry.name for entry in methods}
-    wanted = [name for name in METHODS if name not in listed and get_method(name).floor]
+    wanted = [name for name in METHODS if name not in listed and get_method(name).baseline]
     if not draft.data.get("models"):
         wanted = [name for name in wanted if not get_method(name).uses_model]
     entries = [read_entry(draft, ("methods",), name, "method") for name in wanted]
@@ -185,8 +185,10 @@ def _refuse_other_models(draft: Draft, methods: Iterable[Entry], models: Sequenc
         if entry.models and not get_method(entry.name).uses_model:
             draft.refuse(steps, f"{entry.name} uses no model: leave `models` out.")
             continue
-        if entry.models and get_method(entry.name).floor and draft.data.get("floors", True) is True:
-            draft.refuse(steps, f"{entry.name} is a floor of every model: leave `models` out, or set floors: false.")
+        if entry.models and get_method(entry.name).baseline and draft.data.get("baselines", True) is True:
+            draft.refuse(
+                steps, f"{entry.name} is a baseline of every model: leave `models` out, or set baselines: false."
+            )
             continue
         for name in entry.models:
             if name not in models:
@@ -206,15 +208,16 @@ def _refuse_unequal_tuning(draft: Draft, methods: Sequence[Entry]) -> None:
             )
         elif trials is None:
             continue
-        elif not entry.grid and entry.settings and not get_method(entry.name).floor:
+        elif not entry.grid and entry.settings and not get_method(entry.name).baseline:
             draft.refuse(
                 entry.steps,
-                f"{entry.name} has no grid: under `tuning` every method but the floors chooses from {trials} settings, "
-                "or it is compared untuned with tuned ones. Give it a grid, or run it in a study without tuning.",
+                f"{entry.name} has no grid: under `tuning` every method but the baselines chooses from {trials} "
+                "settings, or it is compared untuned with tuned ones. Give it a grid, or run it in a study without "
+                "tuning.",
             )
         elif entry.grid and len(entry.instances) != trials:
             sizes = " x ".join(f"{key} {len(options)}" for key, options in entry.grid.items())
-            count = word_number(len(entry.instances), "setting")
+            count = pluralise(len(entry.instances), "setting")
             draft.refuse(
                 entry.steps,
                 f"the grid of {entry.name} has {count} ({sizes}) and `tuning.trials` is "

@@ -77,8 +77,8 @@ def _describe_entries(what: str, names: Iterable[str], shared: dict[str, Any]) -
             settings["properties"]["models"] = {
                 "type": "array",
                 "items": {"type": "string"},
-                "description": "Those of the study's models that it runs on; left out: all. Of a floor only where "
-                "`floors` is false.",
+                "description": "Those of the study's models that it runs on; left out: all. Of a baseline only where "
+                "`baselines` is false.",
             }
         settings |= {"title": name, "description": summary, "additionalProperties": False}
         if settings.get("required"):

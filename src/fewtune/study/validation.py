@@ -68,10 +68,10 @@ def _refuse_errors(draft: Draft, steps: Steps, values: Any, error: ValidationErr
     for place, several in by_place.items():
         if place in holding and several[0]["type"] == "too_short":
             continue  # pydantic counts the sound items alone: [0] is refused for its item, not for its length
-        draft.refuse((*steps, *place), _word_errors((*steps, *place), several))
+        draft.refuse((*steps, *place), _format_errors((*steps, *place), several))
 
 
-def _word_errors(steps: Steps, several: Sequence[ErrorDetails]) -> str:
+def _format_errors(steps: Steps, several: Sequence[ErrorDetails]) -> str:
     where = f"`{join_steps(steps)}`" if steps else "the study"
     first = several[0]
     if first["type"] == "missing":

@@ -176,7 +176,7 @@ class Study(_Frozen):
     models: tuple[ModelChoice, ...] = Field(default=(), description="Language models to adapt.")
     tasks: tuple[TaskChoice, ...] = Field(description="Tasks to adapt them to.")
     methods: tuple[MethodChoice, ...] = Field(description="Ways of adapting, side by side.")
-    floors: bool = Field(
+    baselines: bool = Field(
         default=True,
         description="Run majority, tfidf, probe and zero_shot too, with their defaults, where methods omit them.",
     )

@@ -114,7 +114,7 @@ def read_node(node: yaml.Node, steps: Steps, draft: Draft, parents: tuple[yaml.N
                 draft.faults.append(Fault("a key must be a name, this is a list or a mapping.", key_line))
                 continue
             if not _is_text(key_node.value):
-                draft.faults.append(Fault(_word_no_text(key_node.value), key_line))
+                draft.faults.append(Fault(_format_no_text(key_node.value), key_line))
                 continue
             place = (*steps, key_node.value)
             if key_node.value in values:
@@ -137,7 +137,7 @@ def _read_scalar(node: yaml.Node, draft: Draft) -> Any:
             case "str" if _is_text(text):
                 return text
             case "str":
-                draft.faults.append(Fault(_word_no_text(text), node.start_mark.line + 1))
+                draft.faults.append(Fault(_format_no_text(text), node.start_mark.line + 1))
                 return None
             case "null":
                 return None
@@ -162,5 +162,5 @@ def _is_text(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _word_no_text(text: str) -> str:
+def _format_no_text(text: str) -> str:
     return f"{shorten(ascii(text))} holds a NUL character or half a character (a lone surrogate): take it out."

@@ -69,7 +69,7 @@ def find_system_error(error: BaseException) -> OSError | None:
     return None
 
 
-def word_full_cache(error: BaseException, what: str, cache: str) -> str | None:
+def format_full_cache(error: BaseException, what: str, cache: str) -> str | None:
     """What to say of `what` that the hub's cache has no room for; None where an exception is of something else."""
     found = find_system_error(error)
     if found is None or found.errno not in FULL:

@@ -109,7 +109,7 @@ def exit_code(interrupt: KeyboardInterrupt) -> int:
     return 128 + (interrupt.number if isinstance(interrupt, Interrupted) else int(signal.SIGINT))
 
 
-def word_interrupt(interrupt: KeyboardInterrupt) -> str:
+def format_interrupt(interrupt: KeyboardInterrupt) -> str:
     """What ended a command, in words."""
     return f"Stopped by {interrupt}" if isinstance(interrupt, Interrupted) else "Stopped"
 

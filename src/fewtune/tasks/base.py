@@ -67,7 +67,7 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class RowsLeftOut:
     """How many rows of a file of training rows are not trained on, by why."""
 
     unfilled: int = 0
@@ -105,7 +105,7 @@ class Task:
     """What the user should know about how the rows were read: rows left out and why, patterns derived."""
     held_out: float | None = None
     """Share of each label's training rows that each draw holds out, anew, as its test rows in domain."""
-    left_out: LeftOut = LeftOut()
+    left_out: RowsLeftOut = RowsLeftOut()
     """Of a user's own file; what a task module leaves out of its data set is told in its notes alone."""
 
     @cached_property

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fewtune.errors import DataError
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.tasks.base import Example, Task, TestSet
 from fewtune.tasks.texts import text_key
 
@@ -70,9 +70,9 @@ def drop_repeats(rows: Sequence[Example], what: str) -> tuple[tuple[Example, ...
     notes = []
     if repeated:
         repeat = choose_verb(repeated, "repeats", "repeat")
-        notes.append(f"{what}: {word_number(repeated, 'row')} left out that {repeat} the text of another row.")
+        notes.append(f"{what}: {pluralise(repeated, 'row')} left out that {repeat} the text of another row.")
     if contradictory:
-        notes.append(f"{what}: {word_number(contradictory, 'row')} left out whose text carries different labels.")
+        notes.append(f"{what}: {pluralise(contradictory, 'row')} left out whose text carries different labels.")
     return tuple(kept), notes
 
 
@@ -92,14 +92,14 @@ def separate_sets(
         kept = tuple(row for row in inside.rows if text_key(row) not in outside)
         if len(kept) < len(inside.rows):
             notes.append(
-                f"{inside.name}: {word_number(len(inside.rows) - len(kept), 'row')} left out whose text is in an "
+                f"{inside.name}: {pluralise(len(inside.rows) - len(kept), 'row')} left out whose text is in an "
                 "out-of-domain set."
             )
         separate[0] = replace(inside, rows=kept)
     tested = {text_key(row) for test_set in test_sets for row in test_set.rows}
     kept = tuple(row for row in train if text_key(row) not in tested)
     if len(kept) < len(train):
-        notes.append(f"train: {word_number(len(train) - len(kept), 'row')} left out whose text is in a test set.")
+        notes.append(f"train: {pluralise(len(train) - len(kept), 'row')} left out whose text is in a test set.")
     return kept, tuple(separate), notes
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fewtune.data.row_files import RowFile, is_text
 from fewtune.data.separators import SEPARATORS
 from fewtune.errors import DataError, list_names, name_choices
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.tasks.label_column import LONGEST_LABEL, is_number
 
 LABEL = "label"
@@ -84,7 +84,7 @@ def _find_label(file: RowFile, texts: Sequence[str] | None) -> str:
         _check_header(file, repeating[0])
         return repeating[0]
     if len(repeating) > 1:
-        shown = list_names(f"{name!r} ({word_number(different[name] or 0, 'value')})" for name in repeating)
+        shown = list_names(f"{name!r} ({pluralise(different[name] or 0, 'value')})" for name in repeating)
         raise DataError(f"{file.path}: which column is the label? These repeat values: {shown}. Name it in `label`.")
     raise DataError(
         f"{file.path}: {name_choices(LABEL, file.columns, 'column')} Name the label column in `label`; where no column "

@@ -16,7 +16,7 @@ from itertools import islice
 import numpy as np
 
 from fewtune.errors import DataError, list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.tasks.base import Draw, Example, Task, TestSet
 
 
@@ -47,10 +47,10 @@ def check_sampling(task: Task, sampling: Sampling) -> None:
     """Raise DataError where a task cannot give so many shots and pool rows, whatever the seed."""
     shots, per_class, pool_rows = sampling.shots, sampling.per_class, sampling.pool_rows
     total = sampling.count_support(task)
-    said = f"{word_number(shots, 'shot')} per class, {total} in total" if per_class else word_number(shots, "shot")
+    said = f"{pluralise(shots, 'shot')} per class, {total} in total" if per_class else pluralise(shots, "shot")
     if shots < 1 or pool_rows < 0:
         raise DataError(
-            f"{task.name}: {said} and {word_number(pool_rows, 'pool row')} asked. Ask at least 1 shot and 0 pool rows."
+            f"{task.name}: {said} and {pluralise(pool_rows, 'pool row')} asked. Ask at least 1 shot and 0 pool rows."
         )
     if total < len(task.labels):
         raise DataError(
@@ -63,7 +63,7 @@ def check_sampling(task: Task, sampling: Sampling) -> None:
     but = "" if task.held_out is None else f" beside the {len(task.train) - rows} that each draw is tested on"
     if total + pool_rows > rows:
         raise DataError(
-            f"{task.name}: {said} and {word_number(pool_rows, 'pool row')} asked, but there are {rows} training rows"
+            f"{task.name}: {said} and {pluralise(pool_rows, 'pool row')} asked, but there are {rows} training rows"
             f"{but}. Ask at most {rows} together."
         )
     if not sampling.balanced:
@@ -73,7 +73,7 @@ def check_sampling(task: Task, sampling: Sampling) -> None:
         have = left[index]
         if have < most:
             raise DataError(
-                f"{task.name}: {said}, balanced, take up to {word_number(most, 'row')} of every label, but {label!r} "
+                f"{task.name}: {said}, balanced, take up to {pluralise(most, 'row')} of every label, but {label!r} "
                 f"has {have}{but}. Ask fewer shots, or set `sampling: stratified`."
             )
 
@@ -175,7 +175,7 @@ def _check_labels(task: Task, chosen: Sequence[int], data_seed: int) -> None:
     missing = [label for index, label in enumerate(task.labels) if index not in present]
     if missing:
         raise DataError(
-            f"{task.name}: the {word_number(len(chosen), 'shot')} of data seed {data_seed} hold no row labelled "
+            f"{task.name}: the {pluralise(len(chosen), 'shot')} of data seed {data_seed} hold no row labelled "
             f"{list_names(missing)}. Ask more shots, take another data seed, or set "
             "`sampling: stratified`."
         )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from fewtune.data.row_files import RowFile
 from fewtune.errors import DataError, list_names
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 Missing = Literal["refuse", "drop"]
 
@@ -46,10 +46,10 @@ def find_filled(file: RowFile, texts: Sequence[str], label: str, missing: Missin
         else:
             lacking[number] = next(column for column, text in cells.items() if text is None)
     if lacking and missing == "refuse":
-        raise DataError(f"{file.path}: {_word_lacking(lacking, label)}")
+        raise DataError(f"{file.path}: {_format_lacking(lacking, label)}")
     if not filled:
         raise DataError(f"{file.path}: no row has both a text and a label. Give a file of labelled rows.")
-    notes = [f"{word_number(blank, 'row')} without any filled cell left out."] if blank else []
+    notes = [f"{pluralise(blank, 'row')} without any filled cell left out."] if blank else []
     notes += [f"{_name_rows(lacking)} without a text or a label left out."] if lacking else []
     return FilledRows(filled, tuple(notes))
 
@@ -58,7 +58,7 @@ def _is_blank(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
-def _word_lacking(lacking: Mapping[int, str], label: str) -> str:
+def _format_lacking(lacking: Mapping[int, str], label: str) -> str:
     drop = "`--missing drop` of `fewtune fit`, `missing: drop` in a study, leaves such rows out."
     if len(lacking) == 1:
         [(number, column)] = lacking.items()
@@ -70,4 +70,4 @@ def _word_lacking(lacking: Mapping[int, str], label: str) -> str:
 
 def _name_rows(lacking: Mapping[int, str]) -> str:
     """How many, and which: the first ones where they are many."""
-    return f"{word_number(len(lacking), 'row')} ({list_names(map(str, lacking), 10)})"
+    return f"{pluralise(len(lacking), 'row')} ({list_names(map(str, lacking), 10)})"

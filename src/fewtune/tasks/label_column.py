@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from fewtune.errors import DataError, list_names, shorten
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 LONGEST_LABEL = 200
 MOST_LABELS = 1000
@@ -84,7 +84,7 @@ def check_labels(labels: Mapping[int, str], column: str, path: Path) -> list[str
 
 
 def _count_rows(label: str, counts: Mapping[str, int]) -> str:
-    return f"{label!r} ({word_number(counts[label], 'row')})"
+    return f"{label!r} ({pluralise(counts[label], 'row')})"
 
 
 def find_alike(labels: Iterable[str]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from pydantic import Field
 from fewtune.data.files import find_layout, read_jsonl, read_tsv
 from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task
 from fewtune.tasks.hans import read_hans, read_pair
@@ -114,10 +114,10 @@ def read_pairs(
             identity = row.get("idx", row.get("index", number))
             pairs.append(Example(f"{split}/{identity}", read_pair(row, split), labels.index(label)))
     if neutral:
-        notes.append(f"{split}: {word_number(neutral, 'neutral pair')} left out (three_way keeps them).")
+        notes.append(f"{split}: {pluralise(neutral, 'neutral pair')} left out (three_way keeps them).")
     if unlabelled:
         carry = choose_verb(unlabelled, "carries", "carry")
-        notes.append(f"{split}: {word_number(unlabelled, 'pair')} left out that {carry} no agreed label.")
+        notes.append(f"{split}: {pluralise(unlabelled, 'pair')} left out that {carry} no agreed label.")
     return tuple(pairs)
 
 

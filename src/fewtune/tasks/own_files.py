@@ -17,7 +17,7 @@ from pydantic import Field
 from fewtune.data.row_files import read_rows
 from fewtune.errors import DataError, list_names, name_choices
 from fewtune.metrics.table import METRICS, choose_primary_metric
-from fewtune.tasks.base import IN_DOMAIN, Example, LeftOut, Pattern, Task, TestSet
+from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, RowsLeftOut, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.columns import Columns, find_columns
 from fewtune.tasks.contradictions import describe_contradictions, find_contradictions
@@ -180,7 +180,7 @@ def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool 
         held_out=held_out,
     )
     built = build_task(task)
-    left_out = LeftOut(
+    left_out = RowsLeftOut(
         unfilled=len(file.rows) - len(train_rows),
         repeated=len(train_rows) - contradictory - len(train),
         contradictory=contradictory,

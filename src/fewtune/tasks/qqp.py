@@ -16,7 +16,7 @@ from typing import Any
 from fewtune.data.files import find_layout, read_jsonl, read_text, read_tsv
 from fewtune.data.hub import load_hub_rows
 from fewtune.errors import DataError
-from fewtune.plurals import choose_verb, word_number
+from fewtune.plurals import choose_verb, pluralise
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 
@@ -110,7 +110,7 @@ def _make_pairs(
         identity = row.get("idx", row.get("id", number))
         pairs.append(Example(f"{split}/{identity}", dict(zip(FIELDS, questions, strict=True)), int(str(label))))
     if empty:
-        notes.append(f"{split}: {word_number(empty, 'pair')} left out in which a question is empty.")
+        notes.append(f"{split}: {pluralise(empty, 'pair')} left out in which a question is empty.")
     return tuple(pairs)
 
 
@@ -137,7 +137,7 @@ def _read_glue(path: Path, notes: list[str]) -> list[dict[str, str]]:
     if len(rows) < len(cells):
         lost = len(cells) - len(rows)
         fault = f"{choose_verb(lost, 'does', 'do')} not hold {len(columns)} cells"
-        notes.append(f"{path.name}: {word_number(lost, 'line')} left out that {fault}.")
+        notes.append(f"{path.name}: {pluralise(lost, 'line')} left out that {fault}.")
     return rows
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 from fewtune.data.archives import read_member
 from fewtune.data.packages import fetch_package
 from fewtune.errors import DataError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.tasks.base import IN_DOMAIN, Example, Pattern, Task, TestSet
 from fewtune.tasks.build import build_task, drop_repeats
 from fewtune.tasks.texts import text_fraction
@@ -107,7 +107,7 @@ def _read_ratings(content: bytes, file: str, neutral_below: float) -> tuple[list
         cells = line.removesuffix("\r").split("\t")
         if len(cells) != 3:
             raise DataError(
-                f"{file}: line {number} has {word_number(len(cells), 'cell')} where 3 are due (id, rating, text)."
+                f"{file}: line {number} has {pluralise(len(cells), 'cell')} where 3 are due (id, rating, text)."
             )
         rating = float(cells[1])
         text = html.unescape(cells[2]).strip()

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record, RecordFiles, TrialAxes
 
 
@@ -63,7 +63,7 @@ def name_run(axes: TrialAxes) -> str:
     """A trial's name among the runs of its study."""
     model = "" if axes.model is None else f" · {axes.model}"
     pattern = "" if axes.pattern is None else f" · {axes.pattern}"
-    draw = f"{word_number(axes.shots, 'shot')} · draw {axes.data_seed} · fit {axes.fit_seed}"
+    draw = f"{pluralise(axes.shots, 'shot')} · draw {axes.data_seed} · fit {axes.fit_seed}"
     return f"{axes.variant} · {axes.task}{model}{pattern} · {draw}"
 
 

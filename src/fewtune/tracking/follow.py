@@ -31,15 +31,15 @@ class Follower:
     """Hears a study's events and passes them on; use as a context."""
 
     def __init__(
-        self, make_tracker: Callable[[str], Tracker], tell: Callable[[str], None], word_answer: Callable[[Path], str]
+        self, make_tracker: Callable[[str], Tracker], tell: Callable[[str], None], format_answer: Callable[[Path], str]
     ) -> None:
         """`make_tracker` gives a study's tracker by its name; `tell` gets a line where it fails, and at the end.
 
-        `word_answer` says what the study in a folder decides.
+        `format_answer` says what the study in a folder decides.
         """
         self._make_tracker = make_tracker
         self._tell = tell
-        self._word_answer = word_answer
+        self._format_answer = format_answer
         self._events: queue.Queue[StudyEvent | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._pass_on, name="tracking", daemon=True)
         self._folder: Path | None = None
@@ -134,7 +134,7 @@ class Follower:
             fill_tracker(self._folder, self._tracker, lambda: time.monotonic() < deadline)
             self._left = None if time.monotonic() < deadline else "it takes long"
             if self._left is None:
-                self._tracker.conclude(self._word_answer(self._folder))
+                self._tracker.conclude(self._format_answer(self._folder))
         except Exception as error:  # likewise
             self._left = _word(error)
         try:

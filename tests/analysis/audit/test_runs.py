@@ -19,7 +19,7 @@ def test_the_papers_released_columns_are_read_without_renaming(tmp_path: Path) -
     found = audit_table(path, 0.691).findings
     assert [finding.rule for finding in found] == ["identical runs", "at the majority"]
     assert found[0].where == "2 cells: 2, 16" and "pbft's 10 runs have 2 distinct results" in found[0].reason
-    assert "in_domain_accuracy 0.691: pbft 0.538" in found[1].reason, "out of domain has another commonest label"
+    assert "in_domain_accuracy 0.691: pbft 0.538" in found[1].reason, "out of domain has another majority class"
 
 
 def test_pefts_comparison_is_read_without_renaming(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ METHODS = "methods=[pattern: {epochs: 2}, vanilla: {epochs: 2}, adaptive: {epoch
 
 @pytest.fixture(scope="module")
 def jobs(study_file: Path) -> list[Job]:
-    wanted = [METHODS, "data_seeds=[0]", "floors=false", "precision=float32"]
+    wanted = [METHODS, "data_seeds=[0]", "baselines=false", "precision=float32"]
     return prepare_jobs(load_study(study_file, wanted), None)[0]
 
 

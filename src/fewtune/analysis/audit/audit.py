@@ -52,7 +52,7 @@ RULES: tuple[Rule, ...] = (
         "shared rows",
         "no row stands in two sets",
         f"{PAPER}: CoLA's out-of-domain rows are rows of its in-domain ones",
-        inputs.find_shared_rows,
+        inputs.report_shared_rows,
     ),
     Rule(
         "other answers",
@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "at the majority",
-        "scores are above always answering the commonest label",
+        "scores are above always answering the majority class",
         f"{PAPER}: no CoLA score above it, HANS at chance",
         scores.find_scores_at_majority,
     ),

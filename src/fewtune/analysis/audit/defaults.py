@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, ids_of
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
@@ -25,7 +25,7 @@ def find_defaults_of_this_task(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="defaults of this task",
                 severity="note",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"the defaults of {', '.join(names)} were chosen on this task's training rows",
                 remedy="What such defaults are worth shows on a task that chose none of them.",
                 trials=ids_of(chosen),
@@ -47,7 +47,7 @@ def find_unequal_defaults(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unequal defaults",
                 severity="note",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"defaults were chosen from unequally many settings: {each}",
                 remedy="Give every method a grid of one size (`tuning`), and each chooses on its own support.",
                 trials=ids_of([record for name in tried for record in cells[name]]),

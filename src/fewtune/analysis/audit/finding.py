@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fewtune.analysis.predictions import AnswerReader
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 Severity = Literal["error", "warning", "note"]
@@ -59,15 +59,15 @@ class Rule:
     find: Callable[[Evidence], Iterable[Finding]]
 
 
-def word_where(record: Record) -> str:
+def format_where(record: Record) -> str:
     """Name a record's place in its study: 'lora · cola · opt-125m · 16 shots'."""
-    return f"{record.trial.variant} · {word_group([record])}"
+    return f"{record.trial.variant} · {format_group([record])}"
 
 
-def word_group(members: Sequence[Record]) -> str:
+def format_group(members: Sequence[Record]) -> str:
     """Name what records that are compared share: 'cola · opt-125m · 16 shots'; those without a model join a model's."""
     axes = next((record for record in members if record.trial.model is not None), members[0]).trial
-    return " · ".join(filter(None, [axes.task, axes.model, word_number(axes.shots, "shot")]))
+    return " · ".join(filter(None, [axes.task, axes.model, pluralise(axes.shots, "shot")]))
 
 
 def ids_of(records: Iterable[Record]) -> tuple[str, ...]:

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, format_where, ids_of
 from fewtune.analysis.leaderboard import IN_DOMAIN, group_records, name_test_set, saw_unlabelled
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import CutInputs, Record
 
 SHOWN = "demonstrations"
@@ -21,7 +21,7 @@ LARGEST_CUT_SHARE = 0.01
 """Cut rows over a trial's test rows from which they are a warning rather than a note; rows fitted on are cut too."""
 
 
-def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
+def report_shared_rows(evidence: Evidence) -> Iterator[Finding]:
     """Rows that stand in two sets: by their ids, and by their texts where the trial compared those."""
     cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
     examples: dict[tuple[str, str], str] = {}
@@ -34,7 +34,7 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
         described |= {record.trial_id: list(_describe_shared(record, ids)) for record in members}
     for record in evidence.done:
         for sets, words in described[record.trial_id]:
-            key = (f"{record.trial.task} · {word_number(record.trial.shots, 'shot')}", sets)
+            key = (f"{record.trial.task} · {pluralise(record.trial.shots, 'shot')}", sets)
             cells[key].append(record)
             examples.setdefault(key, words)
     for (where, sets), records in cells.items():
@@ -42,7 +42,7 @@ def find_shared_rows(evidence: Evidence) -> Iterator[Finding]:
             rule="shared rows",
             severity="error",
             where=where,
-            reason=f"{sets} share rows: {examples[where, sets]}, in {word_number(len(records), 'trial')}",
+            reason=f"{sets} share rows: {examples[where, sets]}, in {pluralise(len(records), 'trial')}",
             remedy="A score on rows that were seen, or that stand in both sets, says nothing of new ones: leave them "
             "out of one set, and run anew.",
             trials=ids_of(records),
@@ -57,9 +57,9 @@ def find_bad_label_words(evidence: Evidence) -> Iterator[Finding]:
         prompt = record.notes.prompt
         words = ", ".join(map(repr, prompt.label_words))
         if _collide(prompt.label_word_tokens):
-            collide[word_where(record), words].append(record)
+            collide[format_where(record), words].append(record)
         if prompt.splits_cleanly is False:
-            split[word_where(record), words].append(record)
+            split[format_where(record), words].append(record)
     for (where, words), records in collide.items():
         yield Finding(
             rule="label words",
@@ -86,7 +86,7 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.done:
         for reader, lost in (("", record.notes.prompt), (" as its teacher read them", record.notes.teacher)):
             if lost is not None and lost.cut.rows:
-                cells[word_where(record), reader].append((record, lost.cut))
+                cells[format_where(record), reader].append((record, lost.cut))
     for (where, reader), members in cells.items():
         records = [record for record, _ in members]
         cut, tokens = (max(counts) for counts in zip(*((lost.rows, lost.tokens) for _, lost in members), strict=True))
@@ -96,8 +96,8 @@ def find_cut_inputs(evidence: Evidence) -> Iterator[Finding]:
             rule="cut inputs",
             severity="warning" if grave else "note",
             where=where,
-            reason=f"up to {word_number(cut, 'row')} of a trial{reader} lost {word_number(tokens, 'token')} of their "
-            f"longest text for want of room ({word_number(rows, 'row')} scored; rows fitted on or shown count too)",
+            reason=f"up to {pluralise(cut, 'row')} of a trial{reader} lost {pluralise(tokens, 'token')} of their "
+            f"longest text for want of room ({pluralise(rows, 'row')} scored; rows fitted on or shown count too)",
             remedy="Raise max_tokens, or show fewer demonstrations where some are; else say that long texts were cut.",
             trials=ids_of(records),
         )
@@ -118,7 +118,7 @@ def find_unlabelled_rows(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unlabelled rows",
                 severity="note",
-                where=word_group(members),
+                where=format_group(members),
                 reason="; ".join(words),
                 remedy="Where such rows cannot be had, compare without them; else compare with another method that "
                 "uses them.",
@@ -132,7 +132,7 @@ def _describe_shared(record: Record, test_ids: Mapping[str, set[str]]) -> Iterat
     for shared in told:
         first, second = shared.sets
         words = (
-            f"{word_number(shared.rows, 'row')} of {name_test_set(second)}, {shared.exact} of them to the "
+            f"{pluralise(shared.rows, 'row')} of {name_test_set(second)}, {shared.exact} of them to the "
             f"letter, the others but for case, spacing and punctuation; such as {' and '.join(shared.example)}"
         )
         yield f"{name_test_set(first)} and {name_test_set(second)}", words

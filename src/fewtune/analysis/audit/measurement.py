@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, ids_of
 from fewtune.analysis.leaderboard import group_records
 from fewtune.records import Record
 
@@ -54,7 +54,7 @@ def find_unlike_machines(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unlike machines",
                 severity="warning",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"trials that are compared ran in unlike places ({each}): their seconds and bytes are not like "
                 "for like",
                 remedy="Compare scores alone, or run all trials on one machine with one set of versions.",
@@ -72,7 +72,7 @@ def find_unlike_paces(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="unlike pace",
                 severity="warning",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"in draw {slowest} methods took {times:.1f} times as long as in draw {fastest} (their median): "
                 "seconds are not like for like, though machines may have one name",
                 remedy="Compare scores and memory alone, or run the draws of one pace anew with nothing beside them.",

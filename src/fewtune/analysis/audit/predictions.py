@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, format_where, ids_of
 from fewtune.analysis.leaderboard import name_test_set
 from fewtune.analysis.predictions import AnswerReader, TrialAnswers
 from fewtune.metrics.counts import score_all
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 NEAR = 1e-6
@@ -27,13 +27,13 @@ def find_scores_of_other_answers(evidence: Evidence) -> Iterator[Finding]:
     cells: dict[str, list[tuple[Record, str]]] = defaultdict(list)
     for record in evidence.done:
         if (said := _find_other_score(record, evidence.reader)) is not None:
-            cells[word_where(record)].append((record, said))
+            cells[format_where(record)].append((record, said))
     for where, found in cells.items():
         yield Finding(
             rule="other answers",
             severity="error",
             where=where,
-            reason=f"{word_number(len(found), 'trial')} with scores that the predictions beside do not give "
+            reason=f"{pluralise(len(found), 'trial')} with scores that the predictions beside do not give "
             f"({found[0][1]})",
             remedy="A record or its predictions were changed or mixed up after the run. Delete them and run the study "
             "again: it repeats these trials alone.",
@@ -42,7 +42,7 @@ def find_scores_of_other_answers(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _find_other_score(record: Record, reader: AnswerReader) -> str | None:
-    """Word the first score that the predictions do not give; None where all are theirs."""
+    """Format the first score that the predictions do not give; None where all are theirs."""
     answers = reader.answers(record)
     for test_set, metrics in record.metrics.items():
         counts = _count(answers[test_set])

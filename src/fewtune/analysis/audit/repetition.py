@@ -11,10 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, format_where, ids_of
 from fewtune.analysis.leaderboard import draw_of, group_records
 from fewtune.inference.variances import MOST_SHARED
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 
@@ -31,7 +31,7 @@ def find_identical_runs(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="identical runs",
                 severity="error",
-                where=word_where(cell[0]),
+                where=format_where(cell[0]),
                 reason=f"{sum(map(len, distinct))} fits with different seeds are {len(distinct)} distinct: the others "
                 "repeat their losses and every row's score",
                 remedy="Count each distinct run once. Find what sets the seed again after it was set, and run anew.",
@@ -51,7 +51,7 @@ def find_repeated_draws(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="repeated draws",
                 severity="error",
-                where=f"{task} · {word_number(shots, 'shot')}",
+                where=f"{task} · {pluralise(shots, 'shot')}",
                 reason=f"data seeds {named} drew the same rows in the same order: they are one draw",
                 remedy="Count them as one draw, and give seeds that draw other rows.",
                 trials=ids_of(r for r in evidence.done if r.fingerprints.get("draw") == draw),
@@ -80,9 +80,9 @@ def find_settings_without_effect(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     rule="settings without effect",
                     severity="error",
-                    where=word_group([first[shared[0]]]),
+                    where=format_group([first[shared[0]]]),
                     reason=f"{one.variant} and {other.variant} differ in {', '.join(changed)}, and gave equal scores "
-                    f"on every row of {word_number(len(shared), 'trial')} each",
+                    f"on every row of {pluralise(len(shared), 'trial')} each",
                     remedy="Find out whether the setting was applied at all (records hold each group's rates and "
                     "tensors); do not report the two as two methods.",
                     trials=ids_of([*(first[key] for key in shared), *(second[key] for key in shared)]),
@@ -98,7 +98,7 @@ def find_single_draws(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="single draw",
                 severity="warning",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"{len(variants)} methods compared on one draw: another sample of examples may turn their order",
                 remedy="Run more data seeds; five are a start, and six allow an exact test.",
                 trials=ids_of(members),
@@ -113,7 +113,7 @@ def find_single_supports(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="single support",
                 severity="warning",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"any two draws share {100 * share:.0f} % of their labelled rows: what others would have given "
                 "does not show, and is in no interval or bound",
                 remedy="Read them as of these labelled rows alone; or use half of the rows a draw at most.",
@@ -133,7 +133,7 @@ def find_unlike_draws(evidence: Evidence) -> Iterator[Finding]:
                 yield Finding(
                     rule="unlike draws",
                     severity="error",
-                    where=word_group(members),
+                    where=format_group(members),
                     reason=f"under data seed {seed} methods saw different rows ({' against '.join(parties)}), so their "
                     "scores cannot be paired",
                     remedy="Run the study anew in one folder: its rows or its sampling changed between these trials.",
@@ -149,20 +149,20 @@ def find_missing_trials(evidence: Evidence) -> Iterator[Finding]:
             rule="missing trials",
             severity="warning",
             where="study",
-            reason=f"{word_number(sum(evidence.missing.values()), 'planned trial')} without a record: {each}",
+            reason=f"{pluralise(sum(evidence.missing.values()), 'planned trial')} without a record: {each}",
             remedy="Run `fewtune run` again: it goes on where it stopped.",
         )
     failed: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.records:
         if record.status == "failed":
-            failed[word_where(record)].append(record)
+            failed[format_where(record)].append(record)
     for where, records in failed.items():
         kinds = sorted({r.failure.kind.replace("_", " ") for r in records if r.failure is not None})
         yield Finding(
             rule="missing trials",
             severity="warning",
             where=where,
-            reason=f"{word_number(len(records), 'trial')} failed ({', '.join(kinds)}): no mean counts "
+            reason=f"{pluralise(len(records), 'trial')} failed ({', '.join(kinds)}): no mean counts "
             f"{'it' if len(records) == 1 else 'them'}",
             remedy="Read the reason under failed trials: a method that fails on some draws is worse than its mean.",
             trials=ids_of(records),

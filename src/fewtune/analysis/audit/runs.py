@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune.errors import RecordError, list_names, name_choices, shorten
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 METHOD = ("method", "variant", "experiment_name", "peft_type", "name")
 CELL = (
@@ -42,14 +42,14 @@ MAJORITY = ("majority", "majority_share", "majority_accuracy")
 PLACE = ("hardware", "gpu", "device", "processor", "torch", "torch_version", "machine")
 COST = ("seconds", "time", "train_time", "total_time", "fit_seconds", "runtime", "memory", "peak_memory")
 ACCURACY = ("accuracy", "acc", "eval_accuracy", "test_accuracy", "top_1", "top1", "in_domain")
-"""Results that can be set beside the commonest label's share, as can all whose name ends in ACCURACY_ENDING."""
+"""Results that can be set beside the majority class's share, as can all whose name ends in ACCURACY_ENDING."""
 ACCURACY_ENDING = "accuracy"
 OTHER_ACCURACY = re.compile(
     r"(?:^|_)(?:balanced|macro|class|token|masked|group|adversarial|robust|top_?(?!1(?!\d))[\dk]\d*)(?:_|$)"
 )
-"""Names of accuracies that always answering the commonest label has another value of."""
+"""Names of accuracies that always answering the majority class has another value of."""
 OUTSIDE = re.compile(r"out_of_domain|out_of_distribution|(?:^|_)(?:ood|hans|paws|anli)(?:_|$)")
-"""Names of test rows that have another commonest label than the rows in domain."""
+"""Names of test rows that have another majority class than the rows in domain."""
 INSIDE = "in_domain"
 """How names begin of which all others are out of domain."""
 TRACED = ("epoch", "step", "iteration")
@@ -57,7 +57,7 @@ TRACED = ("epoch", "step", "iteration")
 NO_SCORE = re.compile(r"(?:^|_)(?:std|sd|se|stderr|ci|delta|majority|baseline|chance)(?:_|$)")
 """Names of columns that say something of accuracies and are none of a method."""
 MCC = ("mcc", "matthews_correlation")
-"""Results of which the commonest label's is 0."""
+"""Results of which the majority class's is 0."""
 F1 = ("macro_f1", "f1")
 OTHER_SCORE = ("score", "value", "metric", *MCC, *F1, "out_of_domain", "loss", "eval_loss")
 NAMED = ("value", "score", "in_domain", "out_of_domain")
@@ -100,7 +100,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Reading:
+class CellReading:
     """What cells hold besides plain numbers, and how it is read: the first such cell by column."""
 
     spreads: Mapping[str, str]
@@ -124,7 +124,7 @@ class RunTable:
     costs: tuple[str, ...]
     percentages: frozenset[tuple[str, str]]
     inside: frozenset[str]
-    reading: Reading
+    reading: CellReading
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Columns:
         """The number in a column's cell, None where it is missing; raises ValueError where it is neither."""
         return _parse(cell, place in self.commas, UNIT.search(self.header[place].lower()) is not None)
 
-    def describe_cells(self, rows: Sequence[Sequence[str]]) -> Reading:
+    def describe_cells(self, rows: Sequence[Sequence[str]]) -> CellReading:
         """Which columns of scores hold more than plain numbers."""
         spreads, commas = dict[str, str](), dict[str, str]()
         for place in self.scores:
@@ -163,7 +163,7 @@ class _Columns:
                 first = next(filter(is_such, cells), None)
                 if first is not None:
                     found[self.header[place]] = first
-        return Reading(spreads, commas)
+        return CellReading(spreads, commas)
 
     def name(self, places: Sequence[int]) -> tuple[str, ...]:
         """The columns' names."""
@@ -372,7 +372,7 @@ def _read_lines(path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str
         if len(cells) != len(header):
             comment = next((f" Take out comments such as line {n}'s." for n, c in lines if c[0].startswith("#")), "")
             raise RecordError(
-                f"{path}: line {line} has {word_number(len(cells), 'cell')}, the header on line {first} has "
+                f"{path}: line {line} has {pluralise(len(cells), 'cell')}, the header on line {first} has "
                 f"{len(header)}.{comment}"
             )
     return header, rows, separator

@@ -1,6 +1,6 @@
 """Scores that show nothing was learnt, or nothing could be taught.
 
-Owns the rules about scores beside what costs nothing: the commonest label, one label only, the untaught student.
+Owns the rules about scores beside what costs nothing: the majority class, one label only, the untaught student.
 Source: in arXiv 2405.13181 no CoLA score beats the majority label, all HANS means are chance, the teacher is untrained.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group, word_where
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, format_where, ids_of
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, gives_one_answer, group_records, score_majority
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 NEAR = 1e-9
@@ -21,7 +21,7 @@ NEAR = 1e-9
 
 
 def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
-    """Methods whose mean is not above the commonest label's; an error where that is all methods in domain."""
+    """Methods whose mean is not above the majority class's; an error where that is all methods in domain."""
     for members in group_records(evidence.done).values():
         scored = [record for record in members if record.trial.model is not None]
         low = [found for name in _list_sets(scored) if (found := _find_low(scored, name)) is not None]
@@ -30,8 +30,8 @@ def find_scores_at_majority(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="at the majority",
             severity="error" if any(each.all_methods and each.test_set == IN_DOMAIN for each in low) else "warning",
-            where=word_group(scored),
-            reason="not above always answering the commonest label: " + "; ".join(each.words for each in low),
+            where=format_group(scored),
+            reason="not above always answering the majority class: " + "; ".join(each.words for each in low),
             remedy="Nothing can be concluded from the order of such scores: what looks like a better method is a "
             "better guess of the label shares. Give it more examples, a larger model or a task that it can learn.",
             trials=ids_of(record for each in low for record in each.records),
@@ -43,7 +43,7 @@ def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
     cells: dict[str, list[Record]] = defaultdict(list)
     for record in evidence.done:
         if record.trial.model is not None:
-            cells[word_where(record)].append(record)
+            cells[format_where(record)].append(record)
     for where, records in cells.items():
         stuck = [
             record for record in records if IN_DOMAIN in record.metrics and gives_one_answer(record, evidence.reader)
@@ -53,7 +53,7 @@ def find_one_answer(evidence: Evidence) -> Iterator[Finding]:
                 rule="one answer",
                 severity="warning",
                 where=where,
-                reason=f"{len(stuck)} of {word_number(len(records), 'trial')} gave every row in domain the same label",
+                reason=f"{len(stuck)} of {pluralise(len(records), 'trial')} gave every row in domain the same label",
                 remedy="Its mean mixes trials that learnt with trials that did not: read the share of collapsed trials "
                 "beside it; more steps or another rate may help.",
                 trials=ids_of(stuck),
@@ -66,7 +66,7 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
     for record in evidence.done:
         both = [_read_reference(record, name).get(IN_DOMAIN, {}) for name in ("teacher", "untaught_student")]
         if all(record.primary_metric in scores for scores in both):
-            cells[word_where(record)].append(record)
+            cells[format_where(record)].append(record)
     for where, records in cells.items():
         metric = records[0].primary_metric
         teacher, student = (
@@ -79,7 +79,7 @@ def find_idle_teachers(evidence: Evidence) -> Iterator[Finding]:
                 rule="idle teacher",
                 severity="error" if several else "warning",
                 where=where,
-                reason=f"the teacher's {metric} in domain, {teacher:.3f} over {word_number(len(records), 'trial')}, is "
+                reason=f"the teacher's {metric} in domain, {teacher:.3f} over {pluralise(len(records), 'trial')}, is "
                 f"not above the untaught student's, {student:.3f}: there was nothing to teach",
                 remedy="Give the teacher a context that helps it, a calibration or a larger model; measure it first.",
                 trials=ids_of(records),

@@ -20,7 +20,7 @@ from fewtune.analysis.audit.runs import (
     ACCURACY,
     F1,
     MCC,
-    Reading,
+    CellReading,
     Run,
     RunTable,
     find_kind,
@@ -31,7 +31,7 @@ from fewtune.analysis.audit.runs import (
     read_runs,
 )
 from fewtune.errors import RecordError
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 
 FEWEST_DIGITS, MANY_RUNS = 4, 4
 """Digits behind the point, of a share, from which equal scores of runs are no chance: 93.5 % has three, which will do
@@ -59,11 +59,11 @@ class TableAudit:
     findings: list[Finding]
     asked: int
     unasked: dict[str, str]
-    reading: Reading
+    reading: CellReading
 
 
 def audit_table(path: Path, majority: float | None = None, columns: Mapping[str, str] | None = None) -> TableAudit:
-    """Audit a CSV file with a row a run; `majority` is the commonest label's share, where no column tells it.
+    """Audit a CSV file with a row a run; `majority` is the majority class's share, where no column tells it.
 
     `columns` says which column is read as what (`score`, `method`, `shots`, `seed`), where its name does not. Majority
     may be a percentage, and columns may be parted by semicolons or tabs; the path `-` is standard input. Raises
@@ -95,7 +95,7 @@ def _tell_once(found: Sequence[Finding]) -> list[Finding]:
             continue
         each = [f"{_list(places)}: {reason}" for reason, places in reasons.items()]
         reason = alike[0].reason if len(reasons) == 1 else _list(each, "; ")
-        where = f"{word_number(len(cells), 'cell')}: {_list(cells)}"
+        where = f"{pluralise(len(cells), 'cell')}: {_list(cells)}"
         told.append(replace(alike[0], where=where, reason=reason))
     return told
 
@@ -115,7 +115,7 @@ def _find_no_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
             bad = [row.scores[column] for row in runs if column in row.scores and not _can_be(column, row, table)]
             if bad:
                 values = _list(sorted({f"{value:g}" for value in bad}))
-                each.append(f"{column} of {method} is {values} in {word_number(len(bad), 'row')}")
+                each.append(f"{column} of {method} is {values} in {pluralise(len(bad), 'row')}")
     if each:
         yield Finding(
             rule="scores that are no numbers",
@@ -155,7 +155,7 @@ def _find_identical_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Findi
         many = len(distinct) == 1 and len(results) >= MANY_RUNS
         if not _is_deterministic(method) and repeated and _has_digits(runs, table, many):
             copied.append(
-                f"{method}'s {word_number(len(results), 'run')} have {word_number(len(distinct), 'distinct result')}"
+                f"{method}'s {pluralise(len(results), 'run')} have {pluralise(len(distinct), 'distinct result')}"
             )
     if copied:
         yield Finding(
@@ -275,13 +275,13 @@ def _find_low_scores(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]:
             rule="at the majority",
             severity="error",
             where=_name(rows),
-            reason=f"mean scores not above always answering the commonest label, {each}",
+            reason=f"mean scores not above always answering the majority class, {each}",
             remedy="Nothing can be concluded from the order of such scores.",
         )
 
 
 def _find_floor(column: str, row: Run, table: RunTable) -> float | None:
-    """What always answering the commonest label scores, in the column's unit; None where that is not known."""
+    """What always answering the majority class scores, in the column's unit; None where that is not known."""
     kind = find_kind(column, row)
     if column not in row.scores or kind not in MCC + ACCURACY:
         return None
@@ -311,7 +311,7 @@ def _find_single_runs(rows: Sequence[Run], table: RunTable) -> Iterator[Finding]
             rule="single draw",
             severity="warning",
             where=_name(rows),
-            reason=f"{len(single)} of {word_number(len(methods), 'method')} rest on one seed ({_list(single)}): "
+            reason=f"{len(single)} of {pluralise(len(methods), 'method')} rest on one seed ({_list(single)}): "
             "differences smaller than the spread of runs are no findings",
             remedy="Run several seeds and report intervals; or show the spread of one method at least.",
         )

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from fewtune.analysis.answers import can_pair, read_answers
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_group
+from fewtune.analysis.audit.finding import Evidence, Finding, format_group, ids_of
 from fewtune.analysis.decision import IN_DOMAIN_ALONE
 from fewtune.analysis.leaderboard import IN_DOMAIN, draw_of, group_records, keep_whole_draws, name_metric
 from fewtune.analysis.predictions import AnswerReader, Ranks
@@ -20,7 +20,7 @@ from fewtune.inference.answers import DrawKey, MethodAnswers
 from fewtune.inference.better import LEVEL, REGION
 from fewtune.inference.differences import FEWEST_DRAWS, Difference, subtract
 from fewtune.inference.scores import DrawScore, MethodScores, score_methods
-from fewtune.plurals import word_number
+from fewtune.plurals import pluralise
 from fewtune.records import Record
 
 SHARE = 1 / 3
@@ -49,7 +49,7 @@ def find_threshold_differences(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 rule="threshold",
                 severity="note",
-                where=word_group(members),
+                where=format_group(members),
                 reason=f"a threshold differs, not what was learnt: {'; '.join(told)}",
                 remedy="Do not read it as one method knowing more: shift the threshold first, on unlabelled rows "
                 "(batch calibration) or on a few labelled ones.",
@@ -81,7 +81,7 @@ def _compare_leader(
         if not _is_beyond_doubt(by_ranks) and abs(by_ranks.mean) <= SHARE * abs(gap):
             areas = " and ".join(f"{_mean(side):.3f}" for side in ranked if side is not None)
             side = "above" if gap > 0 else "below"
-            size = word_number(abs(100 * gap), "point", ".1f")
+            size = pluralise(abs(100 * gap), "point", ".1f")
             words = f"{leader} is {size} {side} {other} by {metric}, and not by AUROC ({areas})"
             yield leader, other, words
 

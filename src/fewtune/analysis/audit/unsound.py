@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fewtune.analysis.audit.finding import Evidence, Finding, ids_of, word_where
-from fewtune.plurals import word_number
+from fewtune.analysis.audit.finding import Evidence, Finding, format_where, ids_of
+from fewtune.plurals import pluralise
 from fewtune.records import TABLE_FAULTS, Record, TableFault
 
 
@@ -19,13 +19,13 @@ def find_unsound_predictions(evidence: Evidence) -> Iterator[Finding]:
     cells: dict[tuple[str, TableFault], list[Record]] = defaultdict(list)
     for record in evidence.records:
         if (fault := evidence.reader.unsound.get(record.trial_id)) is not None:
-            cells[word_where(record), fault].append(record)
+            cells[format_where(record), fault].append(record)
     for (where, fault), records in cells.items():
         yield Finding(
             rule="unsound predictions",
             severity="error",
             where=where,
-            reason=f"predictions of {word_number(len(records), 'trial')} hold {TABLE_FAULTS[fault]}: no figure is made "
+            reason=f"predictions of {pluralise(len(records), 'trial')} hold {TABLE_FAULTS[fault]}: no figure is made "
             f"of {'it' if len(records) == 1 else 'them'}, and {'it counts' if len(records) == 1 else 'they count'} as "
             "failed",
             remedy="Something changed the predictions after the run. Run the study again: it repeats these trials "

@@ -23,7 +23,7 @@ def find_architecture(config: PreTrainedConfig, name: str = "") -> Architecture:
     for architecture in ARCHITECTURES.values():
         if architecture.fits(config):
             return architecture
-    raise ModelError(_word_misfit(f"model {name!r} is of type {config.model_type!r}", config))
+    raise ModelError(_format_misfit(f"model {name!r} is of type {config.model_type!r}", config))
 
 
 def architecture_of(network: PreTrainedModel) -> Architecture:
@@ -36,7 +36,7 @@ def refuse_unsuited(name: str, config: PreTrainedConfig) -> None:
     find_architecture(config, name).refuse_unsuited(name, config)
 
 
-def _word_misfit(kind: str, config: PreTrainedConfig) -> str:
+def _format_misfit(kind: str, config: PreTrainedConfig) -> str:
     if config.is_encoder_decoder:
         return f"{kind}, an encoder with a decoder. Use a decoder (Llama, Qwen, OPT) or an encoder (BERT, RoBERTa)."
     return (

@@ -25,9 +25,9 @@ from fewtune.running.executors.process import (
     STALL_SECONDS,
     WORKER_ENVIRONMENT,
     describe_failure,
+    format_stall,
     harms_process,
     set_up_for,
-    word_stall,
 )
 from fewtune.running.executors.team import LEFT_ALONE, gather_team
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
@@ -165,7 +165,7 @@ def _listen(worker: _Worker, waiting: list[Job], options: WorkerOptions) -> tupl
         if worker.done and worker.progress is None:
             waiting.append(job)  # it died of an earlier trial, before it began this one
             return None, False
-        return Lost(job, f"the process that ran this trial ended by {_word_end(worker.process.exitcode)}"), False
+        return Lost(job, f"the process that ran this trial ended by {_format_end(worker.process.exitcode)}"), False
     worker.heard = time.monotonic()
     if job is None:
         return None, True
@@ -189,10 +189,10 @@ def _check_stall(worker: _Worker, stall_after: float) -> tuple[Lost | None, bool
     if worker.job is None or silent <= stall_after or worker.pipe.poll():  # it spoke while this command stood still
         return None, True
     _end(worker)
-    return Lost(worker.job, word_stall(silent, worker.progress)), False
+    return Lost(worker.job, format_stall(silent, worker.progress)), False
 
 
-def _word_end(exit_code: int | None) -> str:
+def _format_end(exit_code: int | None) -> str:
     if exit_code == STARVED:
         return "running out of memory, before it could tell more."
     if exit_code == LEFT_ALONE:

@@ -81,7 +81,7 @@ def harms_process(failure: Failure | None) -> bool:
     return failure.kind == "out_of_memory" or any(f"{kind} error" in failure.message for kind in ("CUDA", "HIP"))
 
 
-def word_stall(silent: float, last: Progress | None) -> str:
+def format_stall(silent: float, last: Progress | None) -> str:
     """Why a process that told nothing for so many seconds was ended."""
     at = f" at step {last.step} of {last.steps}" if last is not None and last.steps else ""
     phase = f"{last.phase}{at}" if last is not None else "starting"

@@ -29,7 +29,7 @@ from fewtune.models import find_model
 from fewtune.models.folder_copy import pack_model
 from fewtune.models.snapshot import lies_in_folder
 from fewtune.records import Failure, Record
-from fewtune.running.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, harms_process, word_stall
+from fewtune.running.executors.process import STALL_SECONDS, WORKER_ENVIRONMENT, format_stall, harms_process
 from fewtune.running.executors.ray_cluster import JoinedCluster
 from fewtune.running.executors.trial_actor import TrialActor
 from fewtune.running.job import Event, Finished, Job, Lost, Progress, Progressed, Started, WorkerOptions
@@ -164,7 +164,7 @@ class RayActors:
                 if any(actor.ready is None for actor in self._team):
                     had_room = time.monotonic()
                 elif time.monotonic() - had_room > NO_ROOM_SECONDS:
-                    raise ExecutorError(self._word_no_room())
+                    raise ExecutorError(self._format_no_room())
         except RayError as error:  # of the cluster itself: those of an actor cost a trial an attempt
             raise ExecutorError(f"the Ray cluster does not go on: {_word(error)}") from error
         finally:
@@ -223,7 +223,7 @@ class RayActors:
             self._joined = JoinedCluster()
         return self._joined
 
-    def _word_no_room(self) -> str:
+    def _format_no_room(self) -> str:
         resources = self._resources
         asked = f"{resources.cpus:g} CPUs, {resources.gpus:g} GPUs and {self._memory / 2**30:.1f} GiB of memory"
         return (
@@ -339,7 +339,7 @@ class RayActors:
         silent = time.monotonic() - actor.heard
         if actor.job is not None and silent > self._stall_after:
             self._end(actor)
-            yield Lost(actor.job, word_stall(silent, actor.progress))
+            yield Lost(actor.job, format_stall(silent, actor.progress))
 
     def _end(self, actor: _Actor) -> None:
         """End an actor at once, whatever it does, and know it no longer."""

@@ -35,7 +35,9 @@ class JoinedCluster:
             self._node = own["NodeManagerAddress"], own["NodeManagerPort"]
             host, _, port = context.gcs_address.rpartition(":")
             self._head = host.strip("[]"), int(port)
-            self._last_words = LastWords(self._node, f"fewtune: {self._word_node(', and the command with it')} {KEPT}")
+            self._last_words = LastWords(
+                self._node, f"fewtune: {self._format_node(', and the command with it')} {KEPT}"
+            )
 
     def list_nodes(self) -> list[dict[str, Any]]:
         """The nodes that are alive, as the head says; while it is away, as it said last."""
@@ -54,14 +56,14 @@ class JoinedCluster:
     def check_node(self) -> None:
         """Raise ExecutorError where this process's own node has ended."""
         if self._node is not None and not answers(self._node):
-            raise ExecutorError(self._word_node())
+            raise ExecutorError(self._format_node())
 
     def leave(self) -> None:
         """Let nobody speak for this process any more."""
         if self._last_words is not None:
             self._last_words.leave_unsaid()
 
-    def _word_node(self, more: str = "") -> str:
+    def _format_node(self, more: str = "") -> str:
         assert self._node is not None
         return (
             f"the Ray node that this command runs on has ended{more}: its raylet at {_word(self._node)} does not "
