@@ -50,7 +50,8 @@ def test_a_file_becomes_a_model_that_answers_new_rows(
 def test_the_last_fit_has_fewer_epochs_of_many_rows(rows: int, epochs: int) -> None:
     assert choose_settings("lora", rows) == {"epochs": epochs}
     assert choose_settings("lora", rows, says_words=False) == {"epochs": epochs, "readout": "head"}
-    assert choose_settings("contrastive", rows, says_words=False)["most_pairs"] == 128
+    contrastive = choose_settings("contrastive", rows, says_words=False)
+    assert contrastive["most_pairs"] == 128 and contrastive["learning_rate"] == (1e-4 if rows <= 64 else 2e-4)
     assert choose_settings("probe", rows) == {} and "epochs" not in choose_settings("in_context", rows)
 
 

@@ -487,7 +487,7 @@ def test_where_the_best_bet_is_better_the_longer_it_trains_no_other_takes_that_t
     assert [held.choose_length(entry, each * last) for each in (0.5, 1.5, 2.5, 9)] == [1, 1, 2, 4]
     assert held.choose_length(held.find("tfidf"), 1000) == 1
     assert entry.candidate.lengthen(4).settings == {"most_pairs": 512}
-    _, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 4 * 20 + 4 * last + 30, longer=longer)
+    _, fits, _ = hold(monkeypatch, shares, seconds, budget=4 + 4 * 20 + 4 * last + 4 * 20 + 10, longer=longer)
     assert fits.fitted == ["tfidf"] * 4 + ["contrastive"] * 4 + ["lora"], "there is time for both"
 
 

@@ -251,7 +251,7 @@ class Contest:
         return self._clock.left() > wanted - done + last
 
     def _spares(self, entry: CandidateState) -> bool:
-        """Whether a further fold leaves time for the longest last fit of the best bet, where that is another one.
+        """Whether all its folds leave time for the longest last fit of the best bet, where that is another one.
 
         What so much longer training gains is more than another candidate may be expected to.
         """
@@ -261,7 +261,8 @@ class Contest:
         if best is entry or len(best.candidate.lengths) == 1:
             return True
         wanted = entry.count_fit_seconds() if entry.answers else self._guess_fit_seconds(entry)
-        return self._clock.left() > wanted + best.candidate.lengths[-1] * self.foresee_last_fit(best)
+        folds = len(self._folds) - len(entry.answers)
+        return self._clock.left() > folds * wanted + best.candidate.lengths[-1] * self.foresee_last_fit(best)
 
     def _is_level(self, entry: CandidateState) -> bool:
         """Whether a candidate is the best bet to the tolerance, and can be judged on all rows in the time left."""

@@ -95,7 +95,7 @@ class KeptChoice:
 
 
 def format_kept_choice(choice: Mapping[str, Any]) -> str:
-    """Format a choice that a model keeps: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
+    """Format a choice of a model: 'Use tfidf: expected to lose 0.2 points to the best of these 4 candidates'."""
     standings = {each["name"]: each for each in choice["candidates"]}
     own = standings[choice["chosen"]]
     cost = f"{format_seconds(own['fit_seconds'])} to fit a fold, {format_seconds(own['row_seconds'])} a row"
