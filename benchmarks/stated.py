@@ -56,7 +56,7 @@ from fewtune.report.wording import (
 )
 
 RESULTS = ROOT / "results"
-DOCUMENTS = (ROOT / "README.md", RESULTS / "README.md")
+DOCUMENTS = (ROOT / "docs" / "demo.md", RESULTS / "README.md")
 
 FIGURE = re.compile(
     r"<!--fig (?P<folder>[^|]+)\|(?P<group>[^|]+)\|(?P<what>[^>]+?)-->(?P<stated>.*?)<!--/fig-->", re.DOTALL

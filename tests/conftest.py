@@ -173,7 +173,7 @@ def small_study(study_file: Path, tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(
         f"name: small\ntasks:\n  - own_files: {{train: {study_file.parent / 'feelings.csv'}, text: text}}\n"
-        "methods: [majority]\nshots: [4]\nfloors: false\n"
+        "methods: [majority]\nshots: [4]\nbaselines: false\n"
     )
     return path
 

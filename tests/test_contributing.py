@@ -91,7 +91,7 @@ def test_the_worked_method_and_task_run_in_a_study(
     path = tmp_path / "study.yaml"
     path.write_text(
         f"name: worked\nmodels: [{model_folders['llama']}]\ntasks: [{{parity: {{limit: 60}}}}]\n"
-        "methods: [{norms: {epochs: 2}}]\nshots: [8]\nprecision: float32\nfloors: false\n"
+        "methods: [{norms: {epochs: 2}}]\nshots: [8]\nprecision: float32\nbaselines: false\n"
     )
     jobs, loaded = prepare_jobs(load_study(path), None)
     for pattern in loaded["parity"].patterns:

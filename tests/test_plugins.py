@@ -52,7 +52,7 @@ def test_an_installed_package_adds_a_method_and_a_task(
     study = tmp_path / "study.yaml"
     study.write_text(
         f"name: added\nmodels: [{model_folders['llama']}]\ntasks: [{{parity: {{limit: 60}}}}]\n"
-        "methods: [{norms: {epochs: 2}}]\nshots: [8]\nprecision: float32\nfloors: false\n"
+        "methods: [{norms: {epochs: 2}}]\nshots: [8]\nprecision: float32\nbaselines: false\n"
     )
     done = run_beside(installed, "run", str(study), "--out", str(tmp_path / "out"))
     assert done.returncode == 0 and "[1/1] parity" in done.stdout, done.stderr

@@ -284,7 +284,7 @@ def test_a_task_without_two_labels_or_with_an_empty_test_set_is_told(tmp_path: P
         ("questions: {fewest_rows: 100}", "only 1 label is left"),
         ("sentiment: {neutral_below: 3.0}", "the test set nyt has no rows left"),
     ):
-        path.write_text(f"name: odd\ntasks: [{task}]\nmethods: [tfidf]\nshots: [4]\nfloors: false\n")
+        path.write_text(f"name: odd\ntasks: [{task}]\nmethods: [tfidf]\nshots: [4]\nbaselines: false\n")
         with pytest.raises(StudyError, match=told):
             prepare_jobs(load_study(path), None)
 

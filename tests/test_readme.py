@@ -1,4 +1,4 @@
-"""README shows what the tools really print, and every file and command it names exists."""
+"""README and the guide show what the tools really print, and every file and command they name exists."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from fewtune.tasks import TASKS
 from study_maker import make_study
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in ("fit", "studies", "python", "commands", "trust", "demo")))
+GUIDE = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+"""What a user reads first, one page after the other."""
 
 
 def shown_leaderboard(folder: Path) -> str:
@@ -36,8 +38,8 @@ def shown_leaderboard(folder: Path) -> str:
 
 
 def test_the_demos_output_is_that_of_the_committed_records() -> None:
-    block = re.search(r"<!-- demo: .*? -->\n```\n(.*?)\n```\n<!-- /demo -->", README, re.DOTALL)
-    assert block, "README has no demo block"
+    block = re.search(r"<!-- demo: .*? -->\n```\n(.*?)\n```\n<!-- /demo -->", GUIDE, re.DOTALL)
+    assert block, "no page has a demo block"
     assert block.group(1).strip("\n") == shown_leaderboard(ROOT / "results" / "demo")
 
 
@@ -49,7 +51,7 @@ def test_the_committed_demo_is_the_demo_study() -> None:
 
 def test_every_method_and_task_is_named() -> None:
     for name in (*METHODS, *TASKS):
-        assert re.search(rf"\b{name}\b", README), name
+        assert re.search(rf"\b{name}\b", GUIDE), name
 
 
 @pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda p: p.stem)
@@ -58,7 +60,7 @@ def test_studies_that_ship_load(study: Path) -> None:
 
 
 def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
-    block = re.search(r"```yaml\n# tickets.yaml\n(.*?)```", README, re.DOTALL)
+    block = re.search(r"```yaml\n# tickets.yaml\n(.*?)```", GUIDE, re.DOTALL)
     assert block
     path = tmp_path / "tickets.yaml"
     path.write_text(block.group(1))
@@ -67,7 +69,7 @@ def test_the_readmes_own_study_loads(tmp_path: Path) -> None:
 
 
 def test_the_readmes_own_pattern_is_read_as_it_stands(tmp_path: Path) -> None:
-    (found,) = re.findall(r"```yaml\n(tasks:\n.*?)```", README, re.DOTALL)
+    (found,) = re.findall(r"```yaml\n(tasks:\n.*?)```", GUIDE, re.DOTALL)
     said = (("bill", "billing"), ("fix", "repairs"))
     rows = [f"{word} {number},{label}" for number in range(4) for word, label in said]
     for name in ("tickets", "test", "later"):
@@ -84,12 +86,13 @@ def test_the_readmes_own_pattern_is_read_as_it_stands(tmp_path: Path) -> None:
 
 
 def list_commands() -> list[str]:
-    """What README's blocks tell to type, without what they say of it."""
-    return [re.split(r"\s+#|\s+>", line)[0] for line in re.findall(r"^\.venv/bin/fewtune (.*)$", README, re.MULTILINE)]
+    """What the guide's blocks tell to type, without what they say of it."""
+    typed = [line for block in GUIDE.split("```")[1::2] for line in block.splitlines() if line.startswith("fewtune ")]
+    return [re.split(r"\s+#|\s+>", line.removeprefix("fewtune "))[0] for line in typed]
 
 
 @pytest.mark.parametrize("command", list_commands())
-def test_a_command_of_the_readme_is_one_with_options_that_it_has(command: str) -> None:
+def test_a_command_of_the_guide_is_one_with_options_that_it_has(command: str) -> None:
     assert app.parse_args(shlex.split(command), print_error=False, exit_on_error=False)
 
 
@@ -101,7 +104,7 @@ def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_study(tmp_path, {"pattern": [0.84, 0.86, 0.82], "lora": [0.6, 0.7, 0.65]})
-    found = re.search(r"fewtune recommend out/tickets (.*)", README)
+    found = re.search(r"fewtune recommend out/tickets (.*)", GUIDE)
     assert found
     with pytest.raises(SystemExit) as stopped:
         cli.main(["recommend", str(tmp_path), *found.group(1).split()])
@@ -110,11 +113,29 @@ def test_the_readmes_recommendation_weighs_nothing_that_its_study_lacks(
 
 
 def test_files_that_the_pages_name_exist() -> None:
-    for page in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"):
+    for page in (*PAGES, "ARCHITECTURE.md", "CONTRIBUTING.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
         for name in re.findall(r"[`(]((?:studies|docs|results|tests|src|examples)/[\w./-]+)[`)#]", text):
             if name not in ("src/fewtune/methods/norms.py", "src/fewtune/tasks/parity.py"):
                 assert (ROOT / name).exists(), f"{page} names {name}"
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "ARCHITECTURE.md",
+        *(ROOT / "docs").rglob("*.md"),
+    ):
+        for link, place in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+            if link.startswith("http"):
+                continue
+            target = (page.parent / link).resolve() if link else page
+            assert target.exists(), f"{page.name} links to {link}"
+            if place and target.suffix == ".md":
+                heads = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+                assert place in anchors, f"{page.name} links to {link}#{place}"
 
 
 def test_committed_records_hold_no_texts() -> None:
@@ -135,13 +156,13 @@ def test_committed_records_hold_no_texts() -> None:
 def test_the_python_lines_run_as_they_stand(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = re.findall(r"```python\n(import fewtune\n.*?)```", README, re.DOTALL)
+    (found,) = re.findall(r"```python\n(import fewtune\n.*?)```", GUIDE, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     rows = [f"it does not {word},repairs\nwhere is my {word},billing" for word in ("start", "move", "lamp", "refund")]
     (tmp_path / "tickets.csv").write_text("text,team\n" + "\n".join(rows) + "\n")
     (tmp_path / "tickets.yaml").write_text(
         "name: tickets\ntasks:\n  - own_files: {train: tickets.csv, text: text, label: team, test_fraction: 0.4}\n"
-        "methods: [majority, tfidf]\nshots: [2]\nfloors: false\n"
+        "methods: [majority, tfidf]\nshots: [2]\nbaselines: false\n"
     )
     exec(found.replace("smollm2-135m", str(model_folders["llama"])), {})
     told = capsys.readouterr().out
@@ -152,7 +173,7 @@ def test_the_python_lines_run_as_they_stand(
 def test_the_classifiers_lines_run_as_they_stand(
     model_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = re.findall(r"```python\n(import polars\n.*?)```", README, re.DOTALL)
+    (found,) = re.findall(r"```python\n(import polars\n.*?)```", GUIDE, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     rows = [f"my {word} does not start,repairs\nan invoice for my {word},billing" for word in "abcdefgh"]
     (tmp_path / "tickets.csv").write_text("message,team\n" + "\n".join(rows) + "\n")

@@ -42,7 +42,16 @@ from benchmarks.take_home.files import (
     skew,
 )
 from benchmarks.take_home.ours import Stated, is_saved, read_stated, write_command
-from benchmarks.take_home.page import CHART, PAGE, TABLES, draw_page, write_page, write_tables
+from benchmarks.take_home.page import (
+    CHART,
+    PAGE,
+    README,
+    TABLES,
+    draw_page,
+    write_page,
+    write_readme,
+    write_tables,
+)
 from benchmarks.take_home.peers import keep_embeddings
 from benchmarks.take_home.scores import score_answers
 from benchmarks.take_home.side import spread
@@ -383,6 +392,8 @@ def test_the_page_and_its_chart_show_the_committed_records() -> None:
     records, text = read_records(RESULTS), PAGE.read_text(encoding="utf-8")
     assert write_page(text, records) == text
     assert CHART.read_text(encoding="utf-8") == draw_page(records) + "\n"
+    readme = README.read_text(encoding="utf-8")
+    assert write_readme(readme, records) == readme
     assert [name for name in TABLES if f"<!-- {name}: " not in text] == []
 
 

@@ -27,7 +27,7 @@ from benchmarks.take_home.cells import (
 from benchmarks.take_home.contenders import CONTENDERS, Part, find_contenders
 from benchmarks.take_home.embedding import SCRATCH, embed_file, list_texts, name_embeddings, open_encoder
 from benchmarks.take_home.files import FILES, SAMPLES, make_up_file, read_file
-from benchmarks.take_home.page import CHART, PAGE, draw_page, write_page, write_tables
+from benchmarks.take_home.page import CHART, PAGE, README, draw_page, write_page, write_readme, write_tables
 from fewtune.errors import FewtuneError
 
 AGAIN = ("failed", "busy", "all")
@@ -39,8 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Make what is asked and print the tables."""
     given = parse(arguments)
     if given.write:
-        PAGE.write_text(write_page(PAGE.read_text(encoding="utf-8"), read_records(given.results)), encoding="utf-8")
-        CHART.write_text(draw_page(read_records(given.results)) + "\n", encoding="utf-8")
+        records = read_records(given.results)
+        PAGE.write_text(write_page(PAGE.read_text(encoding="utf-8"), records), encoding="utf-8")
+        CHART.write_text(draw_page(records) + "\n", encoding="utf-8")
+        README.write_text(write_readme(README.read_text(encoding="utf-8"), records), encoding="utf-8")
         return
     began = time.monotonic()
     if given.smoke:

@@ -5,6 +5,7 @@ Owns what is shown and its layout.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import isnan
 from statistics import fmean, median
@@ -36,9 +37,12 @@ from fewtune.report.palette import BLACK, BLUE, GREEN, QUIET, VERMILION
 from fewtune.report.svg import embed_chart
 
 PAGE = ROOT / "docs" / "take-home.md"
+README = ROOT / "README.md"
 CHART = ROOT / "docs" / "take-home.svg"
 DASH = "–"
 WORDS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
+OURS = "fewtune-3m"
+"""The contender that README sets beside its peers."""
 COMPARED = ("accuracy", "macro_f1")
 """Figures whose differences are told in points."""
 MARKS: Mapping[str, tuple[str, str]] = {
@@ -64,6 +68,28 @@ def write_page(text: str, records: Sequence[Record]) -> str:
     for name, write in TABLES.items():
         text = fill_block(text, name, write(records))
     return text
+
+
+def write_beside(records: Sequence[Record]) -> str:
+    """README's table: how far above each peer `fit --budget 3m` is on the rows of both, and what either takes."""
+    placed = place_records(records)
+    rows = []
+    for peer in find_contenders("peers"):
+        found = subtract(placed, OURS, peer, "accuracy")
+        if found.files:
+            both = [own for own in placed.values() if has_model(own, OURS) and has_model(own, peer)]
+            seconds = [f"{median(own[name]['seconds'] for own in both):.0f} s" for name in (peer, OURS)]
+            rows.append([CONTENDERS[peer].title, _format_mean(found, "{:+.1f}", 100), str(found.files), *seconds])
+    return write_markdown(
+        ("instead", "points of accuracy that fewtune is above it", "files", "seconds", "fewtune's"), rows
+    )
+
+
+def write_readme(text: str, records: Sequence[Record]) -> str:
+    """README with its table and how often a card's interval held."""
+    kept = hold_stated(place_records(records), OURS, "accuracy")
+    held = f"<!--held-->{kept.covered} of {kept.cells}<!--/held-->"
+    return fill_block(re.sub(r"<!--held-->.*?<!--/held-->", held, text), "beside", write_beside(records))
 
 
 def write_ranks(records: Sequence[Record]) -> str:
