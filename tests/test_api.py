@@ -109,7 +109,7 @@ def test_every_fault_of_a_study_given_as_values_is_told_at_once(values: dict[str
         fewtune.run_study({**values, "shots": [0], "colour": "red", "methods": ["majorty"]}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     told = str(caught.value)
-    assert len(caught.value.faults) == 3 and "line" not in told
+    assert len(caught.value.faults) == 3 and "line " not in told
     assert "Did you mean 'majority'?" in told and "colour" in told and "shots" in told
     with pytest.raises(StudyError, match="it holds what no study file can: a set"):
         read_study({**values, "shots": {4}})

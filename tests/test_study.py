@@ -114,8 +114,8 @@ def test_a_name_of_many_settings_is_one_that_its_own_file_can_hold(tmp_path: Pat
             {"shotz": "[1]"},
             5,
             (
-                "unknown key 'shotz'. Did you mean 'shots'? Allowed: budget, data_seeds, equivalence, evaluation, "
-                "fit_seeds, baselines, guarantee, max_tokens, methods, metrics, models, name, patterns, pool_rows, "
+                "unknown key 'shotz'. Did you mean 'shots'? Allowed: baselines, budget, data_seeds, equivalence, "
+                "evaluation, fit_seeds, guarantee, max_tokens, methods, metrics, models, name, patterns, pool_rows, "
                 "precision, resources, sampling, shots, shots_per, tasks, tuning, until, within."
             ),
         ),

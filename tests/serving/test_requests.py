@@ -18,13 +18,13 @@ from fewtune.predictors.manifest import AbstentionPart
 from fewtune.predictors.predictor import Predictor
 from fewtune.serving.batching import Batcher
 from fewtune.serving.limits import RequestLimits
-from fewtune.serving.page import render_page
+from fewtune.serving.page import write_form_page
 from serving_models import TEXTS, SlowPredictor, listen
 from waiting import wait_for
 
 
 def test_a_columns_name_goes_back_from_the_page_as_it_is() -> None:
-    page = render_page("model", ["a", "b"], ['\u200fmessage "<b>'], 0.0)
+    page = write_form_page("model", ["a", "b"], ['\u200fmessage "<b>'], 0.0)
     assert 'name="\u200fmessage &#34;&lt;b&gt;"' in page and "<b>" not in page.split("<textarea")[1]
     assert "\u200f" not in page.split("<label")[1].split("</label>")[0], "what is shown has no direction of its own"
 
