@@ -85,7 +85,8 @@ def fit_one(candidate: Candidate, task: Any, test: Sequence[Row], models: KeptMo
     longest = candidate.lengthen(candidate.lengths[-1])
     request = FitRequest(longest.method, longest.model, longest.settings)
     predictor = fit_task(task, (), request, read_model=models)
-    return {"seconds": time.perf_counter() - began, "accuracy": score(predictor.predict, test)}
+    seconds = time.perf_counter() - began
+    return {"kind": candidate.kind, "seconds": seconds, "accuracy": score(predictor.predict, test)}
 
 
 def tabulate(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def _expect(cells: Sequence[Mapping[str, Any]], rows: int, texts: int) -> dict[s
     places = list(dict.fromkeys((cell["task"], cell["draw"]) for cell in own))
     if not own:
         return {}
-    found = {(cell["task"], cell["draw"], cell["candidate"]): cell["accuracy"] for cell in own}
+    # Where a kind was tried with and without balanced weights, the first stands for it: that without.
+    found = {(cell["task"], cell["draw"], cell["kind"]): cell["accuracy"] for cell in reversed(own)}
     kinds = [each for each in dict.fromkeys(kind for *_, kind in found) if all((*p, each) in found for p in places)]
     scores = np.array([[found[(*place, kind)] for kind in kinds] for place in places])
     names = [name for name, _ in places]
