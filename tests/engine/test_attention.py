@@ -66,11 +66,11 @@ def test_a_long_row_behind_a_prefix_holds_no_scores(monkeypatch: pytest.MonkeyPa
     """2,000 tokens: 6 x 2000 x 2011 scores would be 97 MB, and the masks of such rows stay with no one."""
     monkeypatch.setattr(attention, "MOST_SCORES", 1 << 20)
     monkeypatch.setattr(attention, "attend_written_out", lambda *_: pytest.fail("its scores were written out"))
-    attention._find_mask.cache_clear()
+    attention.find_causal_mask.cache_clear()
     q, k, v = (torch.randn(1, heads, 2000, SIZE) for heads in (HEADS, KEY_HEADS, KEY_HEADS))
     before = torch.randn(1, KEY_HEADS, 11, SIZE), torch.randn(1, KEY_HEADS, 11, SIZE)
     assert attend_rows(q, k, v, before, (2000,), Arithmetic(0.3)).shape == q.shape
-    assert attention._find_mask.cache_info().currsize == 0
+    assert attention.find_causal_mask.cache_info().currsize == 0
 
 
 def test_rows_of_few_lengths_are_neither_padded_nor_moved_where_they_stand_in_order() -> None:

@@ -241,7 +241,7 @@ def _attend_group(q: Tensor, k: Tensor, v: Tensor, before: KeysValues | None, ho
         first_keys, first_values = (x[0][:, None].expand(-1, rows, -1, -1) for x in before)
         k, v = torch.cat([first_keys, k], 2), torch.cat([first_values, v], 2)
     sharing = heads // k.shape[0]
-    make = _make_mask if sharing * width * tokens > LARGEST_KEPT_MASK else _find_mask
+    make = _make_mask if sharing * width * tokens > LARGEST_KEPT_MASK else find_causal_mask
     mask = make(width, tokens, sharing, q.dtype, q.device)
     return attend_written_out(q, k, v, mask, how.scale, how.dropout).flatten(0, 1)
 
@@ -255,7 +255,7 @@ def _make_mask(width: int, tokens: int, heads: int, dtype: torch.dtype, device: 
     return F.pad(later, (tokens - width, 0)).repeat(heads, 1)
 
 
-_find_mask = lru_cache(maxsize=32)(_make_mask)
+find_causal_mask = lru_cache(maxsize=32)(_make_mask)
 """The same mask for all layers of a pass."""
 
 

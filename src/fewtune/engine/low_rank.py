@@ -21,10 +21,11 @@ from fewtune.models.adapters import LoraLinear
 
 def find_plain_adapters(network: nn.Module) -> list[LoraLinear]:
     """Adapter layers that add one update, scale x B A, to a frozen matrix and do nothing else (no dropout, no DoRA)."""
-    return [module for module in network.modules() if isinstance(module, LoraLinear) and _is_plain(module)]
+    return [module for module in network.modules() if isinstance(module, LoraLinear) and is_plain(module)]
 
 
-def _is_plain(layer: LoraLinear) -> bool:
+def is_plain(layer: LoraLinear) -> bool:
+    """Whether an adapter layer adds one update to a frozen matrix and does nothing else (no dropout, no DoRA)."""
     base, adapters = layer.get_base_layer(), layer.active_adapters
     if type(base) not in LINEAR or base.weight.requires_grad or len(adapters) != 1:
         return False

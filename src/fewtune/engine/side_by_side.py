@@ -40,6 +40,10 @@ class Layout:
         """Each token's row of `x` (places, …), as (tokens, …)."""
         return _move(x, self.places, self.sources) if self.moves else x
 
+    def lay_gradient(self, gradient: Tensor) -> Tensor:
+        """Of what `put_back` gave, (tokens, width), the gradient of what it was given, (places, width)."""
+        return _spread(gradient, self.places, len(self.sources)) if self.moves else gradient
+
 
 @lru_cache(maxsize=8)
 def lay_out(lengths: tuple[int, ...], most_padding: float, most_places: int | None, device: torch.device) -> Layout:
@@ -99,4 +103,9 @@ class _Move(torch.autograd.Function):
         take, back = ctx.saved_tensors
         if len(take) >= len(back):
             return gradient.index_select(0, back), None, None
-        return gradient.new_zeros(len(back), gradient.shape[1]).index_copy_(0, take, gradient), None, None
+        return _spread(gradient, take, len(back)), None, None
+
+
+def _spread(x: Tensor, places: Tensor, count: int) -> Tensor:
+    """Rows of `x` (rows, width) at these of so many places; zeros at the others."""
+    return x.new_zeros(count, x.shape[1]).index_copy_(0, places, x)

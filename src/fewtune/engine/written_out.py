@@ -26,12 +26,12 @@ def attend_written_out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, sca
     queries = q.unflatten(2, (key_heads, -1)).permute(2, 0, 3, 1, 4).reshape(key_heads * rows, -1, size)
     keys = k.flatten(0, 1).transpose(1, 2)
     scores = torch.bmm(queries * scale, keys) if mask is None else torch.baddbmm(mask, queries, keys, alpha=scale)
-    weights = F.dropout(_softmax(scores), dropout) if dropout else _softmax(scores)
+    weights = F.dropout(softmax(scores), dropout) if dropout else softmax(scores)
     out = torch.bmm(weights, v.flatten(0, 1))
     return out.view(key_heads, rows, -1, width, size).permute(1, 3, 0, 2, 4).reshape(rows, width, -1, size)
 
 
-def _softmax(scores: Tensor) -> Tensor:
+def softmax(scores: Tensor) -> Tensor:
     """The softmax over the last dimension, in the type of `scores`.
 
     On a processor PyTorch's softmax of bfloat16 takes what a row has beyond a multiple of 32 one by one, and that of
