@@ -44,6 +44,11 @@ LEVERS: Mapping[str, Lever] = {
         (*FITS, *SCORING),
         EngineOptions(last_block_rows_only=False),
     ),
+    "fused-blocks": Lever(
+        "Llama's blocks in few operations (off: as Transformers runs them)",
+        (*FITS, "score"),
+        EngineOptions(fused_blocks=False),
+    ),
     "few-products": Lever(
         "adapters in few products (off: PEFT's own layers)", ("lora",), EngineOptions(fused_adapters=False)
     ),

@@ -51,7 +51,6 @@ def test_rows_behind_virtual_tokens_are_found(model: LanguageModel) -> None:
 
 
 def test_the_last_linear_layer_runs_what_is_read_alone(model: LanguageModel) -> None:
-    forward = Forward(model.frozen, "float32")
     blocks = model.architecture.find_blocks(model.frozen)
     layers = [find_outer_linear(blocks[block])[place] for block in (0, -1) for place in (0, -1)]
     counts: list[int] = []
@@ -59,6 +58,7 @@ def test_the_last_linear_layer_runs_what_is_read_alone(model: LanguageModel) -> 
         layer.register_forward_hook(lambda layer, inputs, output: counts.append(inputs[0].shape[-2]))
         for layer in layers
     ]
+    forward = Forward(model.frozen, "float32")  # now, for it looks for hooks
     with torch.no_grad():
         forward.hidden_states(forward.pack(ROWS), TOKENS_READ)
     for hook in hooks:

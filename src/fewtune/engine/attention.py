@@ -76,12 +76,19 @@ def _attend_packed(
             f"more than {sliding_window} back, which fewtune does not reproduce yet. Use fewer demonstrations, lower "
             "max_tokens, or another model."
         )
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    how = Arithmetic(scale, dropout, packing.options)
+    return attend_packed(int(module.layer_idx), query, key, value, packing, how), None  # type: ignore[arg-type]
+
+
+def attend_packed(layer: int, query: Tensor, key: Tensor, value: Tensor, packing: Packed, how: Arithmetic) -> Tensor:
+    """Attention of one layer over a packed batch, (1, total tokens, heads, head), of queries, keys and values.
+
+    These are (1, heads, total tokens, head). What the batch captures or caches is kept.
+    """
     before = packing.prefix.layers[layer] if packing.prefix is not None and packing.embeddings is None else None
     if packing.caches and layer in packing.caches[0]:
-        return _attend_next(query * scale, key, value, before, packing.caches, layer).transpose(1, 2), None
-    how = Arithmetic(scale, dropout, packing.options)
+        return _attend_next(query * how.scale, key, value, before, packing.caches, layer).transpose(1, 2)
     outputs = []
     if packing.embeddings is not None:
         # Virtual tokens run first and read one another; then every sequence reads them.
@@ -111,7 +118,7 @@ def _attend_packed(
         outputs.append(attend_branches(branch_query, branch_key, branch_value, stem, packing.branches, how))
     if packing.after_attention is not None:
         packing.after_attention()
-    return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2), None
+    return (torch.cat(outputs, 2) if len(outputs) > 1 else outputs[0]).transpose(1, 2)
 
 
 def attend_rows(

@@ -18,9 +18,11 @@ from transformers import PreTrainedModel
 from fewtune.engine import token_clock
 from fewtune.engine.branches import Branches
 from fewtune.engine.frozen import FrozenBlocks
+from fewtune.engine.fused_llama import FusedLlama
 from fewtune.engine.low_rank import find_plain_adapters, run_in_few_products
 from fewtune.engine.options import DEFAULTS, EngineOptions
 from fewtune.engine.packing import (
+    BlockOutput,
     Layers,
     Packed,
     Prefix,
@@ -70,6 +72,7 @@ class Forward:
         self.device = next(network.parameters()).device
         self.tokens_run = 0
         self.options = options
+        self.fused = FusedLlama.find(network, options)
         self.frozen = FrozenBlocks(network, options)
         self.cache = cache
         self._prefixes: dict[tuple[int, ...], Prefix] = {}
@@ -105,14 +108,30 @@ class Forward:
         While gradients are kept, what stands below all that trains is in evaluation mode, and runs once a sequence.
         """
         self._count(batch)
+        if self.block is not None:
+            states = self._run_to_block(batch, self.block).states
+            return (states if token_indices is None else states[token_indices]).float()
+        if torch.is_grad_enabled() and self.soft is None:  # soft tokens train below all blocks
+            self.frozen.quieten()
+        reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
+        resume = self.frozen.run(batch, self._run_to_block) if reuses else None
+        return self._run(batch, resume, token_indices)
+
+    def _run(self, batch: Packed, resume: BlockOutput | None = None, token_indices: Tensor | None = None) -> Tensor:
+        if self.fused is not None and self.fused.can_run(batch):
+            return self.fused.run(batch, self._dtype, resume, token_indices)
         with self.compute_dtype(), run_in_few_products(self._adapters):
-            if self.block is not None:
-                states = run_to_block(self.network, batch, self.block).states
-                return (states if token_indices is None else states[token_indices]).float()
-            if torch.is_grad_enabled() and self.soft is None:  # soft tokens train below all blocks
-                self.frozen.quieten()
-            reuses = torch.is_grad_enabled() and self.frozen.count and batch.prefix is None
-            return run_packed(self.network, batch, self.frozen.run(batch) if reuses else None, token_indices).float()
+            return run_packed(self.network, batch, resume, token_indices).float()
+
+    def _run_to_block(self, batch: Packed, block: int) -> BlockOutput:
+        if self.fused is not None and self.fused.can_run(batch):
+            return self.fused.run_to_block(batch, block, self._dtype)
+        with self.compute_dtype(), run_in_few_products(self._adapters):
+            return run_to_block(self.network, batch, block)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self.precision == "float32" else torch.bfloat16
 
     @property
     def pooling(self) -> Pooling:
@@ -139,8 +158,7 @@ class Forward:
         """Keys and values of tokens that open every row, behind the soft tokens, for later batches to read."""
         batch = self.pack([tokens])
         self._count(batch)
-        with self.compute_dtype():
-            return capture_prefix(self.network, batch)
+        return capture_prefix(batch, self._run)
 
     def format_states(self, states: Tensor) -> Tensor:
         """States (…, width) as the language-model head reads them, float32."""

@@ -5,6 +5,8 @@ Owns which blocks these are, and a cache of their output bounded in bytes. Does 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psutil
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from transformers import PreTrainedModel
 
 from fewtune.engine.branches import Branches
 from fewtune.engine.options import DEFAULTS, EngineOptions
-from fewtune.engine.packing import BlockOutput, Packed, join_states, pack, run_to_block, split_states
+from fewtune.engine.packing import BlockOutput, Packed, join_states, pack, split_states
 from fewtune.models.architectures import architecture_of
 from fewtune.system.control_group import read_memory
 
@@ -36,8 +38,11 @@ class FrozenBlocks:
         self._besides: int | None = None
 
     @torch.no_grad()
-    def run(self, batch: Packed) -> BlockOutput:
-        """Output of the last frozen block for a batch without a prefix, computed in evaluation mode or kept."""
+    def run(self, batch: Packed, run_to_block: Callable[[Packed, int], BlockOutput]) -> BlockOutput:
+        """Output of the last frozen block for a batch without a prefix, computed in evaluation mode or kept.
+
+        `run_to_block` gives the output of a block, counted from 1, for a batch.
+        """
         self.quieten()
         keys = [(sequence, batch.branches) for sequence in batch.sequences]
         missing = [key for key in dict.fromkeys(keys) if key not in self._kept]
@@ -46,7 +51,7 @@ class FrozenBlocks:
             first = architecture_of(self._network).find_first_position(self._network.config)
             rows = [sequence for sequence, _ in missing]
             packed = pack(rows, batch.tokens.device, branches=batch.branches, first_position=first)
-            output = run_to_block(self._network, packed, self.count)
+            output = run_to_block(packed, self.count)
             self._besides = output.besides
             for key, part in zip(missing, split_states(output.states, packed), strict=True):
                 states[key] = part

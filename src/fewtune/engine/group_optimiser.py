@@ -24,11 +24,12 @@ class GroupOptimiser:
     def __init__(self, fitting: Fitting) -> None:
         self._groups, self._clip_norm = fitting.groups, fitting.optimisation.clip_norm
         self._is_split = is_split()
+        self._is_fused = fitting.options.fused_optimiser and not self._is_split
         # One tensor at a time where some are split among processes and some are not.
         self._adam = torch.optim.AdamW(
             [{"params": list(g.parameters)} for g in fitting.groups],
             weight_decay=fitting.optimisation.weight_decay,
-            fused=fitting.options.fused_optimiser and not self._is_split,
+            fused=self._is_fused,
             foreach=False if self._is_split else None,
         )
         self._rows = RowOptimiser(self._adam)
@@ -51,15 +52,25 @@ class GroupOptimiser:
     def step(self) -> None:
         """Step by the gradients there are, clipped, and clear them."""
         self._rows.gather()
-        stepped = [p for settings in self._adam.param_groups for p in settings["params"]]
+        stepped = [p for settings in self._adam.param_groups for p in settings["params"] if p.grad is not None]
         if self._is_split:
             clip_gradients(stepped, self._clip_norm)
         else:
-            torch.nn.utils.clip_grad_norm_(stepped, self._clip_norm)
+            self._clip(stepped)
             self._make_room()
         self._adam.step()
+        if self._is_fused:
+            torch.autograd.graph.increment_version(stepped)  # which AdamW in one call leaves out
         self._rows.put_back()
         self._adam.zero_grad(set_to_none=True)
+
+    def _clip(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Scale gradients to a norm of at most `clip_norm` over all; AdamW in one call does so as it reads them."""
+        if not self._is_fused:
+            torch.nn.utils.clip_grad_norm_(parameters, self._clip_norm)
+            return
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self._adam.grad_scale = ((norm + 1e-6) / self._clip_norm).clamp(min=1.0)  # type: ignore[attr-defined]
 
     def _make_room(self) -> None:
         """Put the moments of parameters that are stepped for the first time into pages of their own."""

@@ -34,6 +34,9 @@ class EngineOptions:
     """Frozen matrices are held in the compute dtype; else in float32, and cast at every pass."""
     fused_adapters: bool = True
     """LoRA layers run in few matrix products; else as PEFT runs them."""
+    fused_blocks: bool = True
+    """Llama's blocks run in few large operations; else as Transformers runs them. In bfloat16, matrices that train have
+    a copy of half their size beside them."""
     sparse_embedding_gradients: bool = True
     """On a processor, embeddings have gradients for the rows that were read alone; else for the whole vocabulary."""
     label_columns_only: bool = True
@@ -45,7 +48,7 @@ class EngineOptions:
     longest_written_out: int = 128
     """Longest sequences, in tokens, whose attention is written out as matrix products: on a processor the backward pass
     of PyTorch's scaled-dot-product attention is far slower. Longer ones use it, for it needs less memory."""
-    most_padding: float = 1.5
+    most_padding: float = 2.0
     """In attention, sequences share a padded group while it has at most this many times as many places as tokens."""
 
 

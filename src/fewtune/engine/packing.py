@@ -293,11 +293,11 @@ def _resume_after(network: PreTrainedModel, resume: BlockOutput | None) -> Itera
             del block.forward  # the class's own again
 
 
-def capture_prefix(network: PreTrainedModel, batch: Packed) -> Prefix:
-    """Keys and values of a batch's one sequence and of all that it reads."""
+def capture_prefix(batch: Packed, run: Callable[[Packed], object]) -> Prefix:
+    """Keys and values of a batch's one sequence and of all that it reads; `run` runs a network over it."""
     before = batch.prefix.length if batch.prefix is not None else 0
     prefix = Prefix(before + batch.lengths[-1])
-    run_packed(network, replace(batch, capture=prefix))
+    run(replace(batch, capture=prefix))
     return prefix
 
 

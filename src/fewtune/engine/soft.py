@@ -7,13 +7,14 @@ Sources: Lester et al. 2021, https://arxiv.org/abs/2104.08691; Li and Liang 2021
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from fewtune.engine.packing import Prefix, capture_prefix, pack
+from fewtune.engine.packing import Prefix, capture_prefix, pack, run_packed
 from fewtune.models.architectures import architecture_of
 
 
@@ -66,7 +67,7 @@ def find_layer_shapes(network: PreTrainedModel) -> dict[int, tuple[int, int]]:
     """
     width = architecture_of(network).find_embeddings(network).weight.shape[1]
     word = Prefix(1, embeddings=torch.zeros(1, width, device="meta"))
-    seen = capture_prefix(network, pack([[0]], torch.device("meta"), word))
+    seen = capture_prefix(pack([[0]], torch.device("meta"), word), partial(run_packed, network))
     return {layer: (keys.shape[1], keys.shape[3]) for layer, (keys, _) in sorted(seen.layers.items())}
 
 
