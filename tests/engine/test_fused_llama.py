@@ -133,3 +133,5 @@ def test_networks_that_do_more_run_as_transformers_runs_them(
     assert FusedLlama.find(network, DEFAULTS) is None
     hook.remove()
     assert FusedLlama.find(network, DEFAULTS) is not None
+    block.self_attn.attention_dropout = 0.1
+    assert FusedLlama.find(network, DEFAULTS) is None
