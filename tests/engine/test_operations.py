@@ -19,7 +19,6 @@ from reference_loop import FIT_SEED, make_plan
 
 BLOCKS = 30
 """As many as SmolLM2-135M has; how wide they are changes no count."""
-BATCH = 16
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def deep(model_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactor
 
 def count_operations(method: str, model: LanguageModel, task: Task, draw: Draw) -> int:
     """Operations of the third step of a fit, those that operations are made of among them."""
-    plan = make_plan(method, model, task, draw, epochs=4, batch_size=BATCH)
+    plan = make_plan(method, model, task, draw, epochs=4, batch_size=len(draw.support))
     profiler = profile(activities=[ProfilerActivity.CPU], acc_events=True)
 
     def watch(step: int, steps: int, loss: float) -> None:
