@@ -212,8 +212,7 @@ class LabelWordReadout:
         again = torch.is_grad_enabled() and len(parts) > 1
         each = [checkpoint(say, part, use_reentrant=False) if again else say(part) for part in parts]
         labels = to_device(torch.tensor(self._labels), states.device)
-        totals = torch.zeros(len(by_row), len(self.label_tokens), device=states.device)
-        totals = totals.index_add(1, labels, torch.cat(each))
+        totals = _add_up(torch.cat(each), labels, len(self.label_tokens))
         return totals / torch.bincount(labels) if self.per_token else totals
 
 
@@ -234,8 +233,18 @@ class _Choices:
         logits = F.linear(forward.format_states(states), weight.float(), bias).split([*map(len, self.tokens)], -1)
         each = [part[:, place].log_softmax(-1) for place, part in zip(self.states, logits, strict=True)]
         labels, tokens = to_device(torch.tensor(self.made), states.device).T
-        totals = torch.zeros(len(states), self.labels, device=states.device)
-        return totals.index_add(1, labels, torch.cat(each, 1)[:, tokens])
+        return _add_up(torch.cat(each, 1)[:, tokens], labels, self.labels)
+
+
+def _add_up(each: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Sums (rows, count) of the columns of `each` (rows, tokens) by their label, (tokens,).
+
+    Without gradients they are added up in float64: a sum of -40 in float32 is rounded by 2e-6 at each step, and
+    differently with other rows in the pass.
+    """
+    dtype = each.dtype if torch.is_grad_enabled() else torch.float64
+    totals = torch.zeros(len(each), count, dtype=dtype, device=each.device)
+    return totals.index_add(1, labels, each.to(dtype)).to(each.dtype)
 
 
 def _find_choices(words: Sequence[Sequence[int]], predicted: Sequence[Sequence[int]]) -> _Choices:
