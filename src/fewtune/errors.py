@@ -1,4 +1,4 @@
-"""The mistakes a user can mend, and their wording.
+"""Exceptions for mistakes that a user can correct, and their messages.
 
 Owns the exception types whose text is printed without a traceback, and the phrasing they share.
 Does not know what a study, a task or a model is.

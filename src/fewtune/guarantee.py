@@ -1,4 +1,4 @@
-"""What a decision has to meet, as users name it.
+"""What a decision must guarantee, as users write it.
 
 Owns the names. The command line reads them without the packages that records and studies need.
 """

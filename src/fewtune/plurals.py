@@ -1,4 +1,4 @@
-"""How a number of things is worded: 1 process, 2 processes.
+"""Formats a number of things: 1 process, 2 processes.
 
 Owns the plural of an English noun, as far as messages need it.
 """

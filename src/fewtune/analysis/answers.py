@@ -1,4 +1,4 @@
-"""What variants answered, draw by draw and test set by test set, as numbers that can be paired.
+"""Each variant's predictions as arrays, aligned by draw and test set so that variants can be paired.
 
 Owns putting trials together: fit seeds beside each other, labels as indices that all variants of a group share. Does
 not know how they are read (`predictions`) or what is done with them (`inference`).

@@ -1,4 +1,4 @@
-"""The decision: use X, expected to lose so much to the best; or the best bet, and what would firm it up.
+"""The decision: the method to use with its expected loss, or the best bet so far and what would settle it.
 
 Owns the rule. Does not know how an expected loss or a bound is made (`inference`), which methods a study offers and
 what they cost (`recommend`) or how a decision is worded (`report`).

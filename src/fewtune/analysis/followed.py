@@ -1,4 +1,4 @@
-"""A folder that is looked at again and again while its study runs.
+"""Reads the folder of a running study again and again, each time only what is new.
 
 Owns what is kept between looks: records and predictions are read once, and a group whose records did not change is not
 analysed anew. Does not know when a look is due or how it is shown (`report`).

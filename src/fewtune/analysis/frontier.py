@@ -1,4 +1,4 @@
-"""What a score costs: which variants no other beats at less cost, and when training has paid for itself.
+"""Cost against score: the variants on the Pareto frontier, and when training has paid for itself.
 
 Owns the Pareto frontier and the break-even number of queries. Does not recommend (`recommend`).
 """

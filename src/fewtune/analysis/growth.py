@@ -1,4 +1,4 @@
-"""What more labelled rows are expected to bring: a learning curve carried on to twice as many.
+"""Extrapolates a learning curve to twice as many labelled rows.
 
 Owns the curve and its interval. Each draw's errors follow a power of the number of rows (Hestness et al. 2017,
 https://arxiv.org/abs/1712.00409); the spread of what the draws expect gives the interval, widened because draws of one

@@ -1,4 +1,4 @@
-"""The leaderboard: one row for each (task, model, shots, variant), with every draw's value and what it cost.
+"""The leaderboard: a row for each (task, model, shots, variant), with every draw's value and what it cost.
 
 Owns grouping, means over draws, the majority and chance in a metric's own terms, and the share of collapsed
 trials. Does not know about intervals (`inference`), who wins (`verdict`), or how a table looks (`report`).

@@ -1,4 +1,4 @@
-"""Predictions, read once and kept small.
+"""Reads predictions from disk once and keeps them in compact arrays.
 
 Owns what stays in memory of a trial's predictions, that they can be those of their record, and which trials are left
 out because no figure can be made of theirs. Does not know which trials are compared (`answers`).

@@ -1,4 +1,4 @@
-"""Many trials' predictions, read at once: ahead of whoever looks at them, and by a second process where they are many.
+"""Reads the predictions of many trials ahead of use, in a second process where there are many.
 
 Owns the thread and the process. Does not know what is kept of a table (`predictions`).
 """

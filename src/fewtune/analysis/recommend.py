@@ -1,4 +1,4 @@
-"""Which methods a study offers for use, what they cost and which keep within a budget; and the decision among them.
+"""Which methods a study can recommend: their costs, the ones within a budget, and the decision among them.
 
 Owns what makes a method a contender. Does not know the rule that chooses (`decision`) or how it is shown (`report`).
 """

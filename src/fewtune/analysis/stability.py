@@ -1,4 +1,4 @@
-"""How steady a variant is: its middle, its worst draw, and where its spread comes from.
+"""How stable a variant is: its median, its worst draw, and the sources of its variance.
 
 Owns the summaries of one variant's scores. Does not compare variants (`inference`).
 """

@@ -1,4 +1,4 @@
-"""A whole study, analysed once: everything that any report of it shows.
+"""Analyses a whole study once, for every report of it.
 
 Owns which parts there are and how a folder becomes them. Knows nothing of how they are shown (`report`).
 """

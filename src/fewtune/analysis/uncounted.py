@@ -1,4 +1,4 @@
-"""Looks that a race took and its folder does not tell: the file is gone, edited, or of a merge that left them out.
+"""Detects looks of a race that its folder does not count: the file is missing, edited, or was left out by a merge.
 
 Owns where that is so, and what bounds rest on there. What a look may spend is `looks`'.
 """

@@ -1,4 +1,4 @@
-"""The verdict: which variant leads a group, and whether the evidence says it is better than each other one.
+"""The verdict: which variant leads a group, and whether it is shown to be better than each other one.
 
 Owns the leader and whom it is compared with. Does not know when a difference counts (`inference.better`) or how any of
 it is worded (`report`).

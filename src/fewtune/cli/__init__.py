@@ -1,4 +1,4 @@
-"""The command line: a file holds one command, or a few that belong together; `app` what they form.
+"""The command line: one command a file, or a few that belong together; `app` joins them.
 
 Commands read what was typed, call one function and print what comes of it. Heavy imports wait until one needs them.
 """

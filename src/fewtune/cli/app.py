@@ -1,4 +1,4 @@
-"""The command `fewtune`: which commands there are, and what the process ends with.
+"""The command `fewtune`: its subcommands and its exit codes.
 
 Owns exit codes: 0, 1 where trials failed, a risk could not be held or with --strict the audit found an error, 2 for a
 mistake the message says how to mend, 130 after Ctrl-C, 141 where whoever reads what is printed is gone, 143 and 129

@@ -1,4 +1,4 @@
-"""What `fewtune check` shows of a study: which trials it would skip and why, its data, and how many trials there are.
+"""Display of `fewtune check`: the trials it would skip and why, the study's data, and the number of trials.
 
 Owns the order, what was found before what was given, and the table.
 """

@@ -1,4 +1,4 @@
-"""What `fewtune evaluate` shows of one model or two: in a terminal, as one JSON object, and the rows answered wrong.
+"""Display of `fewtune evaluate`: one model or two, in a terminal, as JSON, and the rows answered wrong.
 
 Owns the order and the sentences. Does not know how a figure is made (`evaluation`).
 """

@@ -1,4 +1,4 @@
-"""`fewtune fit`: one labelled file in, or a finished study; the best model in reach out, and what its rows say."""
+"""`fewtune fit`: the best model in reach from one labelled file, or from a finished study's choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fewtune fit` shows and leaves behind: the saved model with its card, and what its rows' folds say.
+"""Display of `fewtune fit`: the saved model with its card, and how well it answered rows it was not fitted on.
 
 Owns tables and files. Texts go to files beside the model, never into it.
 """

@@ -1,4 +1,4 @@
-"""What `fewtune fit` can be told, in groups, and the refusal of what does not go together.
+"""Options of `fewtune fit`, in groups, and the check that those given go together.
 
 Owns names, help texts and bounds of its options.
 """

@@ -1,4 +1,4 @@
-"""What a forecast shows: a line for each kind of trial, and what all of them take.
+"""Display of a forecast: a line for each kind of trial, and the total.
 
 Owns the table. How trials are forecast is `running.forecast`'s.
 """

@@ -1,4 +1,4 @@
-"""Where commands print: the console of the standard output, and the one of the errors.
+"""The two consoles that commands print to: standard output and standard error.
 
 Owns both, how a line of text goes to them, and the line that counts what a long command has done.
 """

@@ -1,4 +1,4 @@
-"""How a study's trials are shown while they run: a live table on a terminal, plain lines elsewhere.
+"""Progress of a running study: a live table on a terminal, plain lines elsewhere.
 
 Owns the two listeners. Does not know what a trial does.
 """

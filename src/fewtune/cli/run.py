@@ -1,4 +1,4 @@
-"""`fewtune run` and `fewtune check`: a study run into its folder, or only looked at."""
+"""`fewtune run` and `fewtune check`: runs a study into its folder, or only checks it."""
 
 from __future__ import annotations
 

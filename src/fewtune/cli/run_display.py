@@ -1,4 +1,4 @@
-"""What `fewtune run` shows of a study: what was found, then its trials, as `run_study` tells of them.
+"""Display of `fewtune run`: what was found first, then each trial as `run_study` reports it.
 
 Owns what is shown of each event, and the command's clock. How trials are shown is `progress`.
 """

@@ -1,4 +1,4 @@
-"""`fewtune track`, and `--track` of `fewtune run`: a study told to an experiment tracker."""
+"""`fewtune track`, and `--track` of `fewtune run`: sends a study to an experiment tracker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mistake in how a command is typed, in words.
+"""Messages for commands that were typed wrong.
 
 Owns the sentence for each thing that Cyclopts refuses, in the form of all other messages: what was given, what is
 allowed, what to do.

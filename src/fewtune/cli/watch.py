@@ -1,4 +1,4 @@
-"""`fewtune watch`: a running study, looked at from outside."""
+"""`fewtune watch`: shows a study that another process runs."""
 
 from __future__ import annotations
 

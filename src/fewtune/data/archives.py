@@ -1,4 +1,4 @@
-"""One file out of a tar or zip archive; nothing is unpacked to disk."""
+"""Reads one file out of a tar or zip archive without unpacking it to disk."""
 
 from __future__ import annotations
 

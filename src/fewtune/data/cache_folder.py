@@ -1,4 +1,4 @@
-"""The folder that fetched files are kept in, by the environment or the platform."""
+"""The folder that fetched files are kept in, from the environment or the platform's default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV that fewtune writes for its users: text that its own reader and others take apart into the same cells."""
+"""Writes CSV that fewtune's own reader and others parse into the same cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which encoding a text file is in, and its lines, decoded as they are asked for.
+"""Detects a text file's encoding and decodes its lines lazily.
 
 Owns the byte order marks that are understood (UTF-8 and UTF-16; without one a file is UTF-8) and the refusal of other
 bytes, with the way out. Guesses no encoding: the same bytes are other letters in each of the old ones.

@@ -1,4 +1,4 @@
-"""Text files as data sets ship them: plain text, JSON Lines, GLUE-style TSV, and which layout a folder holds.
+"""Reads text files as data sets ship them (plain text, JSON Lines, GLUE-style TSV) and detects a folder's layout.
 
 Owns reading and the messages that name file and line. Does not know what a column means.
 """

@@ -1,4 +1,4 @@
-"""Rows of data sets on the hub or in its cache."""
+"""Reads rows of data sets from the Hugging Face hub or its cache."""
 
 from __future__ import annotations
 

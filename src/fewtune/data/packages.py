@@ -1,4 +1,4 @@
-"""Files of Python packages: fetched with pip by hash, kept in the cache, whole or not at all.
+"""Fetches files of Python packages with pip, checked by hash, and keeps them in the cache whole or not at all.
 
 Owns fetching and checking. Does not know what a package holds (`archives` reads it).
 """

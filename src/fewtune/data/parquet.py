@@ -1,4 +1,4 @@
-"""Rows of a Parquet file, read so that a damaged one costs a message and not the process.
+"""Reads rows of a Parquet file so that a damaged file raises an error and does not end the process.
 
 Owns reading it whole or part by part, after a trial in a process of its own, `python -m fewtune.data.parquet WAY FILE`:
 the reader's checks do not cover every damage, and it then panics, or ends its process. Does not know what a column

@@ -1,4 +1,4 @@
-"""Files of labelled rows as they stand: CSV, TSV, JSON Lines and Parquet, their columns and plain cells.
+"""Reads files of labelled rows (CSV, TSV, JSON Lines, Parquet) as columns of plain cells.
 
 Owns reading them, whole or row by row in constant memory, and refusing what is no text, each in one message that names
 file, row and column. Does not know which column holds what: `own_files` says that.

@@ -1,4 +1,4 @@
-"""The delimiter of a spreadsheet's text file, from its header and, where that leaves several, its first row.
+"""Detects the delimiter of a CSV file from its header and, if that is ambiguous, its first row.
 
 Owns the signs that are known and the refusal where more than one is sensible. Reads no more than two lines of cells.
 """

@@ -1,4 +1,4 @@
-"""JSON whose objects say each key once.
+"""Reads JSON and raises where an object has a key twice.
 
 Owns the refusal of a key that stands twice in one object: JSON leaves open what it means, and Python takes the last.
 Source: https://www.rfc-editor.org/rfc/rfc8259#section-4

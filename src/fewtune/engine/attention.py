@@ -1,4 +1,4 @@
-"""Causal attention over packed rows: within each sequence, behind a prefix that all of them read, and its branches.
+"""Causal attention over packed rows: within each sequence, after a shared prefix, and along its branches.
 
 Owns that arithmetic. Does not know how sequences come to stand side by side (`side_by_side`), what else a network does
 with a packed batch (`packing`), nor what the tokens mean.

@@ -1,4 +1,4 @@
-"""Branches: tokens that go on from every sequence of a batch in several ways, each reading the sequence and its own.
+"""Branches: several continuations of each sequence of a batch, each attending to the sequence and to itself.
 
 Owns the tree of them, and which of a word's tokens tell it from others. Label words of several tokens are such: a
 prompt is run once, and what the words begin alike too.

@@ -1,4 +1,4 @@
-"""What the training loop is given: parameter groups, examples, a loss.
+"""Input of the training loop: parameter groups, examples, a loss.
 
 Owns these values. Knows neither methods nor tasks.
 """

@@ -1,4 +1,4 @@
-"""Frozen blocks: those below every tensor that trains. Their output never changes, so each sequence runs them once.
+"""Caches the output of frozen blocks below every trained tensor, so that each sequence runs them once.
 
 Owns which blocks these are, and a cache of their output bounded in bytes. Does not know what runs above them.
 """

@@ -1,4 +1,4 @@
-"""Greedy generation: the one loop that writes tokens after prompts.
+"""Greedy generation: the one loop that continues prompts token by token.
 
 Owns which rows still write, and the cache of keys and values that each row keeps between steps. Knows no method and no
 tokenizer: the caller says when a row is finished.

@@ -1,4 +1,4 @@
-"""Heartbeats of a running trial: the engine beats at every layer, and its process may listen.
+"""Heartbeats of a running trial: the engine beats at every layer, and the process that runs it may listen.
 
 Owns how often the listener is called. A beat shows progress, not merely a living process: code that waits or loops
 outside a network does not beat.

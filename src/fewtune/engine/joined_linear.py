@@ -1,4 +1,4 @@
-"""Linear layers that read the same states, run as one: one product forward, and few back, adapters included.
+"""Runs linear layers with the same input as one matrix product forward and few backward, adapters included.
 
 Owns that arithmetic, which layers it is right for, and their working copies: weights side by side in the type that
 products run in, written again only once they have changed. Parameters stay where they are, and are saved as they were.

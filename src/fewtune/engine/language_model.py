@@ -1,4 +1,4 @@
-"""A language model as methods get it: tokenizer, frozen network, fresh copies to train, and how they are run.
+"""A language model as methods see it: tokenizer, frozen network, fresh copies to train, and forward passes.
 
 Owns the dtype everything is held in, and what trials may share. Does not know how weights are read (`loading`), or
 prompts, tasks or methods.

@@ -1,4 +1,4 @@
-"""Saves work in the last block: after its attention, only tokens whose states are read are computed.
+"""Saves work in the last block: after its attention, only the tokens whose states are read are computed.
 
 Owns how the block's later linear layers compute those rows alone. Does not know who reads them.
 """

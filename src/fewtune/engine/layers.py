@@ -1,4 +1,4 @@
-"""Linear layers of a network, of whichever kind.
+"""Finds a network's linear layers, of whatever class.
 
 Owns which classes are linear layers, and which hold their weights transposed. Where a network's blocks and head are is
 its architecture's to say (`models.architectures`).

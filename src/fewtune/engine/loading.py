@@ -1,4 +1,4 @@
-"""A language model read from its folder for the engine: its network runs packed rows, on this machine's device.
+"""Loads a language model from its folder for packed rows, on this machine's device.
 
 Owns that every network gets its packed attention, which importing `attention` and `bidirectional` registers. How
 weights are read and refused is `models.loading`.

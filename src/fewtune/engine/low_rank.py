@@ -1,4 +1,4 @@
-"""LoRA layers in few matrix products: PEFT's own layers, without the casts and sums between their products.
+"""Runs PEFT's LoRA layers in fewer matrix products, without the casts and sums between them.
 
 Owns the arithmetic of a frozen linear layer with an adapter, forward and backward, and which layers it is right for.
 Parameters stay PEFT's, and outside a pass so do the layers. Source: Hu et al. 2021, https://arxiv.org/abs/2106.09685

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work: the most bytes allocated at once, and the most its process held.
+"""Measures peak memory of a stretch of work: bytes allocated at once, and bytes resident in its process.
 
 Owns how both are measured on a GPU and on a processor. Allocated bytes compare methods: they leave out libraries and
 what earlier trials left. Held bytes say what a machine must have: libraries, the model, freed memory that stays with

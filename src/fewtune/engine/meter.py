@@ -1,4 +1,4 @@
-"""What a trial costs: seconds by phase, tokens, and peak memory of that trial alone (`engine.memory`).
+"""Measures what a trial costs: seconds by phase, tokens, and its own peak memory (`engine.memory`).
 
 Owns the measuring, the same for every method, and that nothing is counted twice. Does not know what is measured
 (`records.PHASES` says what each phase of a trial means), and imports torch only where a GPU is watched.

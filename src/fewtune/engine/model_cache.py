@@ -1,4 +1,4 @@
-"""Models of one process, each read from disk once.
+"""Keeps one process's models, so that each is read from disk once.
 
 Owns which are kept, and for how long. How one is read is `loading`; torch is imported with the first.
 """

@@ -1,4 +1,4 @@
-"""The engine's options: what its speed and memory depend on, and its results do not, beyond rounding.
+"""Engine options: they change speed and memory, and results only by rounding.
 
 Owns each option's meaning and default. They are no part of a trial's id. Imports no torch.
 """

@@ -1,4 +1,4 @@
-"""Attention that is written into a network's classes (MPNet, DeBERTa): it runs as it is, over packed rows.
+"""Runs a network's own attention class (MPNet, DeBERTa) over packed rows.
 
 Owns which classes these are, and what stands in for them. DeBERTa's arithmetic stays Transformers' own: packed rows are
 laid side by side around it (`bidirectional.attend_as_written`). MPNet's linear layers run on packed tokens, and its

@@ -1,4 +1,4 @@
-"""Tensors in memory pages of their own, which in a worker the next ones of their size take over.
+"""Allocates tensors in memory pages of their own, which a worker reuses for the next tensor of that size.
 
 Owns how they are laid out and which pages are kept. What is freed of a process's common memory stays with it in pieces
 (`executors.process` asks for that: a step's gradients come and go); tensors of hundreds of megabytes that live long

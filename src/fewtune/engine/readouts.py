@@ -1,4 +1,4 @@
-"""Readouts: from the hidden states of packed rows to one score a label.
+"""Readouts: one score a label from the hidden states of packed rows.
 
 Owns those that methods are composed of: a linear head at the answer's token, and the language-model head over label
 words. Both serve the fitting loop and the scoring loop. Does not know methods or tasks.

@@ -1,4 +1,4 @@
-"""Where a long fit stands, kept in a file now and then, so that a process that is killed costs minutes and not hours.
+"""Checkpoints of a long fit, so that a process that is killed loses minutes and not hours.
 
 Owns the file: when it is due, what is in it, and that it is read back only by the same fit. What the parts of a fit
 keep in it is theirs (`fit`).

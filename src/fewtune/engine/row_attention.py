@@ -1,4 +1,4 @@
-"""Causal attention of packed rows from joined queries, keys and values: rotated, laid side by side, and put back.
+"""Causal attention of packed rows from joined queries, keys and values, with rotary positions.
 
 Owns that arithmetic forward and backward, for rows that read themselves alone and whose attention is written out; other
 attention is `attention`'s. Source of rotations: Su et al. 2021, https://arxiv.org/abs/2104.09864

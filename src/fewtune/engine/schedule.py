@@ -1,4 +1,4 @@
-"""How many steps a fit takes, and the learning rate at each; imports no torch, so settings can use it.
+"""The number of steps of a fit and the learning rate at each; imports no torch, so settings can use it.
 
 Owns the optimisation values, the rate's formula and the reaction to a loss that stops falling. Knows no method.
 """

@@ -1,4 +1,4 @@
-"""The score cache: scores of frozen networks, kept in a worker for later trials that ask for the same ones.
+"""The score cache: a worker keeps scores of frozen networks for later trials that ask for the same ones.
 
 Owns the scores, bounded in bytes, with the tokens, seconds and memory that each took, and the count of seconds that
 were saved so: a trial's cost is what it would be alone. Only whole questions are hits: the last bits of a row's scores

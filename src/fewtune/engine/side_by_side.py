@@ -1,4 +1,4 @@
-"""Packed rows side by side: sequences padded into groups of rows of one width, for attention, and back.
+"""Pads packed rows into groups of one width for attention, and packs them again.
 
 Owns the layout and the moving. Does not know what is done with the groups (`attention`, `bidirectional`).
 """

@@ -1,4 +1,4 @@
-"""Soft tokens: trainable vectors that stand before every row, as embeddings or as each layer's keys and values.
+"""Soft tokens: trainable vectors before every row, as embeddings or as each layer's keys and values.
 
 Owns turning an encoder's output into the prefix that packed rows read. Does not know how an encoder is made or trained.
 Sources: Lester et al. 2021, https://arxiv.org/abs/2104.08691; Li and Liang 2021, https://arxiv.org/abs/2101.00190

@@ -1,4 +1,4 @@
-"""Sparse gradients of token embeddings: one step touches some hundred rows of tens of thousands.
+"""Sparse gradients of token embeddings: one step touches some hundred of tens of thousands of rows.
 
 Owns these gradients, and the parameter that stands for the touched rows in the optimiser. Without weight decay AdamW
 leaves untouched rows as they are, so that the fit is the same.

@@ -1,4 +1,4 @@
-"""One network over the processes of a trial: each holds a part of every block's weights, gradients and moments.
+"""Splits one network over a trial's processes: each holds a part of every block's weights, gradients and moments.
 
 Owns joining these processes, splitting a network's blocks among them, and what a training loop does otherwise where
 tensors are split. Every process runs the whole trial on the same rows: what is not split is equal in each, and a block

@@ -1,4 +1,4 @@
-"""Small tensors that the processor makes, such as labels and indices, on the device that reads them.
+"""Copies small tensors made on the CPU, such as labels and indices, to the device that reads them.
 
 Owns that a GPU is not waited for: one made there at once would be.
 """

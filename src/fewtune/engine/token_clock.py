@@ -1,4 +1,4 @@
-"""How many tokens networks have run in this process so far: a clock that whoever measures reads twice.
+"""Counts the tokens that networks have run in this process so far; read before and after to measure.
 
 Owns the count. Whatever runs a network moves it on (`forward`); like time, it belongs to no trial.
 """

@@ -1,4 +1,4 @@
-"""The check of a network whose type was not tried: packed rows give what its own pass gives each of them alone.
+"""Checks a network of an untried type: packed rows must give what its own pass gives for each row alone.
 
 Owns what is compared and how near it has to be. A class may read a row in a way that neither its configuration nor
 fewtune's attention knows: a bias that comes as a mask, attention that runs twice a layer, a layer before the words.

@@ -1,4 +1,4 @@
-"""Attention written out as matrix products, of rows of one width.
+"""Attention of rows of one width, computed as plain matrix products.
 
 Owns that arithmetic. What a token may read is its caller's: `attention`, `bidirectional`.
 """

@@ -1,4 +1,4 @@
-"""fewtune as a scikit-learn classifier: rows and labels of any usual kind in, a fitted and saved model out."""
+"""fewtune as a scikit-learn classifier: takes the usual kinds of rows and labels, fits and saves a model."""
 
 from fewtune.estimator.classifier import FewtuneClassifier
 

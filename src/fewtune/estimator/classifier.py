@@ -1,4 +1,4 @@
-"""The classifier: scikit-learn's parameters and methods around `fewtune fit`, or one method, and what they give.
+"""The classifier: scikit-learn's interface around `fewtune fit` or one method.
 
 Owns what scikit-learn asks of a classifier. How parameters, rows and labels are read is
 `parameters`, `texts` and `labels`; what is fitted is as

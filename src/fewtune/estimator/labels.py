@@ -1,4 +1,4 @@
-"""What y holds: a label a row, in any type that scikit-learn takes for classes, and what methods call them.
+"""Reads y: a label a row, in any type that scikit-learn takes for classes.
 
 Owns their order and names, and refusing what is no label. Does not know texts.
 """

@@ -1,4 +1,4 @@
-"""The classifier's parameters, read from what scikit-learn was given.
+"""Checks and reads the classifier's parameters.
 
 Owns what each may be, and the refusal of what does not go together.
 """

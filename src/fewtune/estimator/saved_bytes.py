@@ -1,4 +1,4 @@
-"""A predictor as the bytes of the files that it is saved in: what stands in a pickle instead of a network.
+"""A predictor as the bytes of its saved files, which a pickle holds instead of a network.
 
 Owns the way there and back, through `save_predictor` and `load_predictor`.
 """

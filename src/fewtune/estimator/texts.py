@@ -1,4 +1,4 @@
-"""What X holds: one or two texts a row, out of lists, arrays and data frames.
+"""Reads X: one or two texts a row, from lists, arrays and data frames.
 
 Owns reading them, and refusing what is no text in one message that names row and column. Does not know labels.
 """

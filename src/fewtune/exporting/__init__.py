@@ -1,1 +1,1 @@
-"""Saved models as other tools load them: Transformers, PEFT, ONNX Runtime; no fewtune is needed to use one."""
+"""Exports saved models for Transformers, PEFT and ONNX Runtime; using one needs no fewtune."""

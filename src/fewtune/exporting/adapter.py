@@ -1,4 +1,4 @@
-"""A predictor's adapter as PEFT loads it for sequence classification: the adapter and a head, on the base model.
+"""Exports a predictor's adapter and head for PEFT's sequence classification, on the base model.
 
 Owns the layout. Source: https://huggingface.co/docs/peft/package_reference/auto_class
 """

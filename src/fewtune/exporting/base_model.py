@@ -1,4 +1,4 @@
-"""The base model of an export: the name that it has everywhere, and where its weights lie here.
+"""Finds an export's base model: its public name, and its weights on this machine.
 
 Owns which name that is: a folder has none but its path, unless it is one of the hub's own cache.
 """

@@ -1,4 +1,4 @@
-"""A predictor as Transformers' own sequence classifier, which plain texts go into.
+"""Exports a predictor as a Transformers sequence classifier that takes plain texts.
 
 Owns its configuration, weights and tokenizer, and where offsets a label may stand: the classifier's linear layer has
 none, so that they go into the bias of the norm before it where there is one. Source:

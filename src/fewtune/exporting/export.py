@@ -1,4 +1,4 @@
-"""A saved model written for other tools, and compared with itself before it is handed over.
+"""Exports a saved model and compares the export with the original before handing it over.
 
 Owns which form a model takes: a PEFT adapter, Transformers' sequence classifier, or a plain model with a small program;
 and that an export which answers otherwise is never left behind. All compute in float32.

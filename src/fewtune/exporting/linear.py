@@ -1,4 +1,4 @@
-"""What reads a model's answer as one linear map: of the last token's state to a logit a label.
+"""Writes a model's readout as one linear map from the last token's state to a logit a label.
 
 Owns how heads, label words of one token, calibration by a prior, regressions and temperatures become one. Softmax of
 the logits gives the predictor's probabilities.

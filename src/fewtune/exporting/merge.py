@@ -1,4 +1,4 @@
-"""A predictor's network as plain weights: adapters merged into the layers they hang on, virtual tokens as words.
+"""Merges adapters into the layers they belong to, and virtual tokens into the vocabulary, giving plain weights.
 
 Owns the merging; the predictor's own network is left as it is. Source of adapters: PEFT,
 https://huggingface.co/docs/peft/developer_guides/model_merging

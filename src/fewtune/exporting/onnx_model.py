@@ -1,4 +1,4 @@
-"""A predictor as an ONNX graph, from token ids to logits, for ONNX Runtime.
+"""Exports a predictor as an ONNX graph from token ids to logits, for ONNX Runtime.
 
 Owns what the graph holds that no saved classifier does: offsets a label, and answers from a block before the last.
 Source: Transformers' exporter, https://huggingface.co/docs/transformers/main/en/main_classes/exporters

@@ -1,4 +1,4 @@
-"""What no classifier of another tool's can hold, as a plain model and a small program beside it.
+"""Exports a plain model with a small program, where no other tool's classifier format can hold the predictor.
 
 Owns what the program reads: label words of several tokens, several contexts, a prior or an offset where the model has
 no place for one, states of a block before the last, prefixes of keys and values; models of words, which need no

@@ -1,4 +1,4 @@
-"""A tokenizer that writes the prompt itself, so that callers of an exported model pass plain texts.
+"""Builds a tokenizer that writes the prompt itself, so that callers of an exported model pass plain texts.
 
 Owns where a prompt's own tokens stand. Most stand in the tokenizer's post-processor, which truncation leaves alone.
 What would join with a text's first or last characters into one token goes before or behind the text in the normaliser

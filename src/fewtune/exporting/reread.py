@@ -1,4 +1,4 @@
-"""Whether a tokenizer that an export holds is read back as it was written.
+"""Checks that an exported tokenizer reads back as it was written.
 
 Owns that comparison. Transformers chooses a tokenizer's class by the model's type as well as by its settings, and some
 classes build their normaliser anew: what an export put there is lost then.

@@ -1,4 +1,4 @@
-"""An encoder's predictor as a Sentence Transformers folder, whose embedding of a text is its logits.
+"""Exports an encoder's predictor as a Sentence Transformers folder whose text embedding is the logits.
 
 Owns the folder's layout: the network, its pooling, a scaling to length one where embeddings are read, and a linear
 layer that is the head or the regression. Source: https://sbert.net/docs/sentence_transformer/usage/custom_models.html

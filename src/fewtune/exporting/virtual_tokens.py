@@ -1,4 +1,4 @@
-"""Virtual tokens as words of the vocabulary: a soft prompt that any tool reads, as embeddings looked up by their ids.
+"""Writes a soft prompt as extra vocabulary entries, so that any tool can use it.
 
 Owns the words' names and rows.
 """

@@ -1,1 +1,1 @@
-"""From one labelled file to the best model that so many rows and minutes allow."""
+"""Makes the best model of one labelled file within the time given."""

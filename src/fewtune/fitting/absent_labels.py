@@ -1,4 +1,4 @@
-"""Labels that a file lacks, told by those that have one row in it, and what they do to the scores that folds show.
+"""Estimates the share of rows whose label the file lacks, and how much that lowers the scores of folds.
 
 Owns both estimates: Good and Turing's of the rows of such labels, Chao's of how many labels there are. Both take the
 file's rows for a random sample. Folds judge no label of one row and none that is absent: the scores of all others alone

@@ -1,4 +1,4 @@
-"""Candidates: what may become the model of a file, each a method, its settings and the language model it adapts.
+"""Candidates for the model of a file: each a method, its settings and the language model it adapts.
 
 Owns which are tried where nothing is named, in which order, and with which settings so many rows are fitted. What is
 cheap comes first, frozen features; then what trains, in the order of its prior.

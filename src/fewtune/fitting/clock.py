@@ -1,4 +1,4 @@
-"""The time of a whole command, with what earlier ones spent that were killed and are gone on with.
+"""The time a command has spent, with what interrupted earlier runs of it spent.
 
 Owns the counting, and that it is kept beside their folds, so that a budget holds for all of them together.
 """

@@ -1,4 +1,4 @@
-"""The contest of candidates over folds of all rows, within a budget: who is fitted next, and when that ends.
+"""The contest of candidates over folds of all rows within a time budget: which fit is next, and when it ends.
 
 Owns the order. What trains no network is judged on all folds first. Each other candidate then has a first fold, in the
 portfolio's order; but whoever is the best bet to the tolerance, and can be judged on all rows in time, is before

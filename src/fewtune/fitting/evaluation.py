@@ -1,4 +1,4 @@
-"""What a model's answers to labelled rows are worth: metrics with intervals, each label's, and what is taken for what.
+"""Evaluates a model's answers to labelled rows: metrics with intervals, by label, and the commonest confusions.
 
 Owns the measuring, of one model and of two on the same rows. Gold labels that a model has never seen stand behind its
 own: their rows count as wrong, and what is made of probabilities leaves them out.

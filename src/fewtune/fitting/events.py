@@ -1,4 +1,4 @@
-"""What the making of a model tells whoever shows it.
+"""Events that the making of a model reports to its display.
 
 Owns the kinds of event. Sentences are made where they are shown.
 """

@@ -1,4 +1,4 @@
-"""What models that had not seen some rows made of them, kept in a folder so that a command that was killed goes on.
+"""Answers of fold models to the rows they were not fitted on, kept in a folder so that a killed command resumes.
 
 Owns the files: one a fold of a candidate, named by all that decides what is in it; where an unended fit stands, named
 likewise; and the seconds spent.

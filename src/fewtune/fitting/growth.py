@@ -1,4 +1,4 @@
-"""The learning curve of a method on one file's rows: what twice as many labelled rows would bring.
+"""The learning curve of one file's method: what twice as many labelled rows would bring.
 
 Owns where the curve is measured. It is a study like any other, and stays in its folder.
 """

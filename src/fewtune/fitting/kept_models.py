@@ -1,4 +1,4 @@
-"""Models that are fitted again and again on parts of the same rows: each read once, frozen scores kept row by row."""
+"""Reads each model once for many fits on parts of the same rows, and keeps frozen scores row by row."""
 
 from __future__ import annotations
 

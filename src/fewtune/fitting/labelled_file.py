@@ -1,4 +1,4 @@
-"""One file of labelled rows: which columns and test files go with it, and the task that it is.
+"""Reads one labelled file into a task, with its columns and the test files that go with it.
 
 Owns how a file is named to what reads it (`own_files`), and rows at hand written as one.
 """

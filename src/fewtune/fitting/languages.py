@@ -1,4 +1,4 @@
-"""Which languages texts are in, without a network.
+"""Detects the languages of texts, without a network.
 
 Owns how many texts are looked at and when a guess counts. Guessing is py3langid's (Lui and Baldwin 2012,
 https://aclanthology.org/P12-3005); where it is not installed, nothing is known.

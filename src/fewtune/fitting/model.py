@@ -1,4 +1,4 @@
-"""The model that is taken home: chosen among candidates by folds of all rows, fitted on them, calibrated and measured.
+"""Makes the final model: chosen among candidates by folds of all rows, fitted on them, calibrated and measured.
 
 Owns the whole way from a task to a predictor, for the command line, the estimator and a finished study alike. Which
 candidate is fitted when is `contest`'s, and how candidates compare is `standing`'s.

@@ -1,4 +1,4 @@
-"""A saved model's card: what it is, how it came about, what its answers are worth and how it is loaded, as Markdown.
+"""Writes a saved model's card in Markdown: what it is, how it was made, its scores, and how to load it.
 
 Owns the page. It is made of what the model's manifest holds, so that a model that was copied has it too.
 """

@@ -1,4 +1,4 @@
-"""The label of rows that belong to none of the others: how readily a model gives it.
+"""The label of rows that belong to none of the others, and an offset that makes a model give it often enough.
 
 Owns what is added to its log-probability, and how that is chosen: by rows that the answering models had not seen, so
 that the mean of two shares is largest, rows of the other labels that are answered right and rows of this one that are

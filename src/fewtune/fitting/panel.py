@@ -1,4 +1,4 @@
-"""What is shown while a model is chosen and fitted: one live panel on a terminal, a line a stage elsewhere.
+"""Display while a model is chosen and fitted: a live panel on a terminal, a line a stage elsewhere.
 
 Owns both. What is told at the end is the command's.
 """

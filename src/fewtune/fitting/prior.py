@@ -1,4 +1,4 @@
-"""The prior of a candidate: how such ones did on other files of about so many rows.
+"""The prior of a candidate: how candidates of its kind scored on other files of about as many rows.
 
 Owns the table and how it is read. `python -m benchmarks.candidates` makes it from its records, of files on which
 nothing is tested that `benchmarks.take_home` reports. By whether a row has one text or two, and by rows, it has the

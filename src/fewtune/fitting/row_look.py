@@ -1,4 +1,4 @@
-"""A look at a file's rows before anything is fitted: what there is, and what that means for a model of it.
+"""Checks a file's rows before anything is fitted, and says what they mean for the model.
 
 Owns what is looked at, and its wording in a few short lines. Does not read files (`tasks/own_files`) or guess
 languages (`languages`).

@@ -1,4 +1,4 @@
-"""A stack's weights: what each fitted candidate's answers count for where they are pooled.
+"""Weights of a stack: how much each candidate's log-probabilities count in the sum.
 
 Owns how the weights are found, and the judging of a stack beside its members on the same rows. Weights are 0 or more,
 and held towards equal ones that sum to 1. Sources: Wolpert 1992, https://doi.org/10.1016/S0893-6080(05)80023-1

@@ -1,4 +1,4 @@
-"""A stack as one more candidate: the strongest candidates' answers pooled, judged by the same folds.
+"""A stack as one more candidate: the best candidates' answers pooled, judged by the same folds.
 
 Owns which candidates are its members and whether there is time for it. How weights are found is `stack_weights`'.
 """

@@ -1,4 +1,4 @@
-"""How candidates stand by what models fitted without each row made of it: scores, expected loss, the best bet.
+"""Ranks candidates by their answers to held-out rows: scores, expected loss, the best bet.
 
 Owns the comparison. The unit is the row: candidates answer the same rows, by the same folds, so that differences are
 paired. What all candidates' scores may truly be is drawn from a normal distribution whose covariance is that of the

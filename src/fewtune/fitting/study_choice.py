@@ -1,4 +1,4 @@
-"""What a finished study chose: the method, with its settings and its task, to be fitted on all labelled rows.
+"""Reads what a finished study chose (method, settings, task), to fit it on all labelled rows.
 
 Owns which decision is meant and which settings are taken where trials had several. How it is fitted is `fitting`'s.
 """

@@ -1,4 +1,4 @@
-"""What a model says of rows: which labels look wrong, and which rows without labels are worth a label.
+"""Finds rows whose label looks wrong, and unlabelled rows that are worth labelling.
 
 Owns both rules and their orders. Suspicious labels are found by confident learning (Northcutt et al. 2021,
 https://arxiv.org/abs/1911.00068), where the models know more than which label is commonest; rows worth a label are

@@ -1,4 +1,4 @@
-"""How a model is chosen and fitted, and what the saved one may take.
+"""Terms of a fit: how the model is chosen, and the limits of the saved one.
 
 Owns these values. Limits are applied in `candidates` (memory), in `contest` (seconds) and, of several models together,
 in `stacking`.

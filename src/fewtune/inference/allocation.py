@@ -1,4 +1,4 @@
-"""Which method gets the next draws: the best bet or its largest threat, whichever a draw makes the surer.
+"""Chooses which method gets the next draws: the best bet or its strongest rival, whichever informs more.
 
 Owns that choice, for races and for what is foreseen of further draws.
 Source: Chick and Inoue 2001, https://doi.org/10.1287/opre.49.5.732.10615 (draws go where they lower the expected loss).

@@ -1,4 +1,4 @@
-"""A mean difference of two methods over draws: the one value that intervals, bounds and expected losses are made from.
+"""Mean paired difference of two methods over draws, from which intervals, bounds and losses are made.
 
 Owns how its variance is put together. For methods c and j, n_c and n_j draws of each:
 

@@ -1,4 +1,4 @@
-"""What choosing a method is expected to lose to the best, and the chance that it loses more than is accepted.
+"""Expected loss of choosing a method against the best one, and the chance of losing more than is accepted.
 
 Owns the rule's curve. For a candidate c and rivals j, G(x) = min(1, sum over j of P(j is more than x above c)) bounds
 from above the chance that some rival is more than x above c, whatever their dependence. Its integral over all x is the

@@ -1,4 +1,4 @@
-"""Whether a model is clearly above always answering the majority class.
+"""Tests whether a model is clearly better than always answering the majority class.
 
 Owns that one question. Source: the score test of one proportion, which Wilson's interval (1927,
 https://doi.org/10.1080/01621459.1927.10502953) inverts.

@@ -1,4 +1,4 @@
-"""Regret bounds: how many points each method of a group may be below the best one, all at once.
+"""Simultaneous regret bounds: how many points each method of a group may be below the best one.
 
 Owns the bound. Does not know what a method costs, or which one to use.
 

@@ -1,4 +1,4 @@
-"""A method's score on each draw, and what each test row adds to it.
+"""A method's score on each draw, and each test row's contribution to it.
 
 Owns scores of answers and their effects by row (the infinitesimal jackknife). Does not know how draws are put together
 (`differences`).

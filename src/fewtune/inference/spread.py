@@ -1,4 +1,4 @@
-"""How widely scores lie: the mean of their middle half, and the parts of their variance.
+"""Spread of scores: the interquartile mean, and the components of their variance.
 
 Owns the interquartile mean (https://arxiv.org/abs/2108.13264) and variance components by analysis of variance (Searle,
 Casella and McCulloch 1992, ISBN 978-0-471-62162-6).

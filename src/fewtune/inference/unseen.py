@@ -1,4 +1,4 @@
-"""What test rows may hide: how far a score may be off though no row at hand shows it.
+"""Bounds how far a score may be off though none of the test rows at hand shows it (the rule of three).
 
 Owns the rule of three in any metric: what one row, answered otherwise, does to a score, and how many rows so many draws
 have in all. Does not know how draws differ (`differences`).

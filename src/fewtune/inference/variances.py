@@ -1,4 +1,4 @@
-"""Variances over draws: moderated by each other, and what draws that share rows hide.
+"""Variances over draws: moderated across methods, with the covariance of draws that share rows.
 
 Owns the moderation (Smyth 2004, https://doi.org/10.2202/1544-6115.1027) and what shared labelled rows add to the
 variance of a mean.

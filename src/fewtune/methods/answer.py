@@ -1,4 +1,4 @@
-"""What reads the answer: label words or a linear head, and the prompts they are read from.
+"""Answer readers: label words or a linear head, and the prompts they read.
 
 Owns the choice that every method which reads a prompt makes. What trains is `trainable`. Knows no method.
 """

@@ -1,4 +1,4 @@
-"""What a method is: settings, and a plan made from a model, a task and a draw.
+"""The interface of a method: its settings, and a plan made from a model, a task and a draw.
 
 Owns the contract. A method never runs its own loop: it says what trains, on which examples, under which loss,
 and how rows are scored; the engine does the rest. Test rows never reach `plan`.

@@ -1,4 +1,4 @@
-"""What a row counts in a fit by its label: all alike, or the less the commoner its label is.
+"""Class weights: every row counts alike, or rows of rarer labels count more.
 
 Owns the setting and the weights. Source: King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868; it is
 scikit-learn's `class_weight="balanced"`.

@@ -1,4 +1,4 @@
-"""Contexts: the texts that stand before every row, and the prior that calibration subtracts behind each.
+"""Contexts: texts that stand before every row, and the label prior that calibration subtracts for each.
 
 Owns making them, for in-context learning, which answers behind them, and for a distillation's teacher, which does too.
 """

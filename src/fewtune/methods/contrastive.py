@@ -1,4 +1,4 @@
-"""Contrastive fine-tuning: rows of one label are drawn together, of two apart; then a regression reads them (SetFit).
+"""Contrastive fine-tuning (SetFit): pairs of one label draw together, others apart; then logistic regression.
 
 Owns its settings, the pairs and the loss: the squared difference between the cosine of two embeddings and whether their
 labels are equal. The regression is `embeddings`'. Source: Tunstall et al. 2022, https://arxiv.org/abs/2209.11055

@@ -1,4 +1,4 @@
-"""Divergences of a teacher from a student, row by row.
+"""Divergences between a teacher's and a student's probabilities, row by row.
 
 Owns the two comparisons of context distillation: over label words, and over the likeliest next tokens with a
 bucket for the rest (Askell et al. 2021, https://arxiv.org/abs/2112.00861). Does not know who teaches.

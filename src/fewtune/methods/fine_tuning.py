@@ -1,4 +1,4 @@
-"""The plan of a fine-tuning: what trains and what reads the answer, joined on labelled rows under a loss.
+"""The plan of a fine-tuning method: what trains, what reads the answer, and the loss on labelled rows.
 
 Owns what every trained method's plan shares: examples, held-out rows, the loss over labels. Knows no method.
 """

@@ -1,4 +1,4 @@
-"""Labelled rows that choose an epoch, held out of those that are fitted.
+"""Labelled rows that are held out of training to choose an epoch.
 
 Owns the split, label by label, and that rows without a label are refused. Does not know who is fitted.
 """

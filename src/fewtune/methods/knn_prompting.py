@@ -1,4 +1,4 @@
-"""kNN prompting: the answer of the labelled rows that the model, behind demonstrations, answers most like a row.
+"""kNN prompting: a vote of the labelled rows to which the model's answer is most alike.
 
 Owns its settings, and which support rows are shown and which vote. Nothing trains, and no label word is scored. Source:
 Xu et al. 2023, https://arxiv.org/abs/2303.13824

@@ -1,4 +1,4 @@
-"""Majority: always answer the most frequent label of the support; the least that any score has to beat.
+"""Majority: always answers the most frequent label of the support; the score that every other has to beat.
 
 Owns nothing but its rule. Source: no paper; the baseline every classification table needs.
 """

@@ -1,4 +1,4 @@
-"""The recipe that every trained method shares: epochs, batches, rate, schedule.
+"""Optimisation settings of every trained method: epochs, batch size, learning rate, schedule.
 
 Owns the fields' meaning, units, bounds and defaults, in one place. A default that differs stands with its method.
 """

@@ -1,4 +1,4 @@
-"""How strongly a regression on a frozen model's features is held back: a number, or chosen inside its own rows.
+"""The penalty of a logistic regression on frozen features: given, or chosen by cross-validation on its rows.
 
 Owns the setting and the choice, by the log loss of labelled rows that cross-validation holds out. A strong penalty
 makes probabilities too even whatever the answers are worth, so a penalty is judged at the temperature that suits it,

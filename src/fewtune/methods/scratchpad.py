@@ -1,4 +1,4 @@
-"""A scratchpad: what a model writes about a row, and then reads before it answers.
+"""A scratchpad: text that a model generates about a row and then reads before it answers.
 
 Owns the cue, the writing, and what is cut where a prompt is too long: first the end of what was written, then the row.
 Sources: Nye et al. 2021, https://arxiv.org/abs/2112.00114; Snell et al. 2022, https://arxiv.org/abs/2209.15189

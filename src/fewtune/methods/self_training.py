@@ -1,4 +1,4 @@
-"""Self-training: a model tuned on the support labels the pool, and a fresh one is tuned on both.
+"""Self-training: a fitted model labels the unlabelled pool, and a fresh one is fitted on both.
 
 Owns its settings, the labeller and the loss: cross-entropy on the support's labels, KL from the labeller's answers on
 the pool. What trains is all weights under a pattern, as in `pattern`. Sources: Schick and Schuetze 2021,

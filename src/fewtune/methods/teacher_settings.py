@@ -1,4 +1,4 @@
-"""A distillation teacher's settings: what it reads, how it is calibrated and tuned, what it answers.
+"""Settings of a distillation teacher: its contexts, calibration, tuning and answers.
 
 Owns these fields, their bounds and defaults; imports no torch. `teacher` makes a teacher of them.
 """

@@ -1,4 +1,4 @@
-"""What a distillation's teacher is worth, by its answers to labelled rows, and how long a student trains for it.
+"""Measures a teacher's accuracy on labelled rows, which decides how long its student trains.
 
 Owns the measure and the steps that follow it. Does not know how the teacher answers (`teacher`).
 """

@@ -1,4 +1,4 @@
-"""What trains: all weights, the last blocks, or low-rank adapters; a fresh network and its parameter groups.
+"""What trains: all weights, the last blocks, or low-rank adapters; makes the network and its parameter groups.
 
 Owns the choices that methods compose with what reads the answer (`answer`). Does not know losses or examples.
 """

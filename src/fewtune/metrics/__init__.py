@@ -1,1 +1,1 @@
-"""Each metric once, over plain arrays: for trials that score, and for their analysis. Knows no task."""
+"""Defines each metric once, over plain arrays, for scoring and for analysis. Knows no task."""

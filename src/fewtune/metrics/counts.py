@@ -1,4 +1,4 @@
-"""Metrics of answers: accuracy, Matthews correlation and macro F1, from counts of gold against predicted labels.
+"""Metrics of predicted labels: accuracy, Matthews correlation and macro F1, from a confusion matrix.
 
 Owns their formulas, over any number of tables of counts at once. Does not know where answers come from.
 """

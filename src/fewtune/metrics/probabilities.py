@@ -1,4 +1,4 @@
-"""Metrics of label probabilities: what a method knows, apart from where it puts its threshold, and its calibration.
+"""Metrics of label probabilities: log loss, ranking and calibration, which do not depend on a threshold.
 
 Owns AUROC, log loss, Brier score, accuracy after recentring and expected calibration error, over plain arrays. Does not
 know how predictions are read. Sources: Guo et al. 2017, https://arxiv.org/abs/1706.04599 (calibration error); DeLong et

@@ -1,4 +1,4 @@
-"""Reliability: how often answers are right, by how probable they were said to be.
+"""Reliability: accuracy by the stated probability.
 
 Owns the bins and the figures of calibration that go together. Source: Niculescu-Mizil and Caruana 2005,
 https://doi.org/10.1145/1102351.1102430

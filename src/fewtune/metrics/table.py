@@ -1,4 +1,4 @@
-"""The table of metrics that every trial is scored by: what each is, its direction, and how it is computed.
+"""The table of metrics that every trial is scored by: name, direction and formula of each.
 
 Owns the table. Formulas stand in `counts` and `probabilities`.
 """

@@ -1,4 +1,4 @@
-"""Language models: which there are, where their weights lie, and how they are read.
+"""Language models: finds, fetches, identifies and reads them.
 
 Owns nothing but the names that the rest of fewtune uses. Torch is imported only where weights are read.
 """

@@ -1,4 +1,4 @@
-"""PEFT's parts that fewtune uses, imported in this one place.
+"""The parts of PEFT that fewtune uses, imported in one place.
 
 Owns that importing them prints nothing: PEFT imports bitsandbytes where it is installed, which on some processors warns
 that a faster kernel, of a package that nothing here needs, is not there.

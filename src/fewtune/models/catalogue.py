@@ -1,4 +1,4 @@
-"""Models with a short name in fewtune.
+"""The catalogue of models with a short name.
 
 Owns the catalogue alone. Does not know how a model is found or read.
 """

@@ -1,4 +1,4 @@
-"""A model's chat template as an option: `smollm2-135m:chat` is the same model, asked as its template has a user ask.
+"""A model's chat template as a variant: `smollm2-135m:chat` is the same model asked through its template.
 
 Owns the suffix of a name, and what the template puts around a user's turn and before the answer. A prompt with all that
 stands before it is one turn of the user's, and a label word begins the assistant's.

@@ -1,4 +1,4 @@
-"""A model's configuration, read before any weights.
+"""Reads a model's configuration before any weights.
 
 Owns reading it, and how a library's errors are worded. What is refused is for its family to say (`architectures`).
 """

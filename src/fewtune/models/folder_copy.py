@@ -1,4 +1,4 @@
-"""A local model folder carried to another machine: its files as bytes, put down once in that machine's cache.
+"""Carries a local model folder to another machine and puts it into the cache there once.
 
 Owns which files go along (neither pickles nor code) and where they come to lie. Does not know who carries them.
 """

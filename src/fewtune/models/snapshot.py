@@ -1,4 +1,4 @@
-"""A model's folder on this machine: found by catalogue name, path or hub id, identified by its content.
+"""Finds a model's folder by catalogue name, path or hub id, and identifies it by its content.
 
 Owns finding and fetching it. Does not read weights or configurations (`fingerprint`, `configuration`, `inspection`).
 """

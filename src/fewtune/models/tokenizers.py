@@ -1,4 +1,4 @@
-"""Models' tokenizers: reading one, and comparing it with a network's vocabulary or with another tokenizer.
+"""Reads models' tokenizers, and compares one with a network's vocabulary or with another tokenizer.
 
 Does not write prompts with them (`prompts`).
 """

@@ -1,4 +1,4 @@
-"""Reads a model's network from its folder, whole or not at all.
+"""Reads a model's network from its folder, complete or not at all.
 
 Owns the one call that reads weights, and the refusal of weights that do not match the configuration: Transformers would
 fill in random numbers for missing ones.

@@ -1,1 +1,1 @@
-"""A fitted method as a value: it scores rows, is saved and loaded, and outlives the trial that made it."""
+"""Predictors: fitted methods as values that score rows and can be saved and loaded."""

@@ -1,4 +1,4 @@
-"""Abstention: the probability below which a model says nothing, so that what it does say is wrong in few cases only.
+"""Abstention: the probability below which a model gives no answer, so that those it gives are rarely wrong.
 
 Owns how that probability is chosen. Rows are taken from the surest down, and the threshold stands where the risk of
 those taken is still bounded at the stated confidence. The tests are made in that fixed order and end at the first that

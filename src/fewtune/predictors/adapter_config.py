@@ -1,4 +1,4 @@
-"""An adapter's configuration as PEFT's own file has it, read without PEFT: the file may come from anywhere.
+"""Reads an adapter's configuration from PEFT's own file without PEFT, as the file may come from anywhere.
 
 Owns which of PEFT's keys mean anything here, those that fewtune sets, and what they may hold. PEFT's configuration is
 made anew of these alone. Some of the others have PEFT import a module, run a regular expression or load a tokenizer:

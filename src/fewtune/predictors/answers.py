@@ -1,4 +1,4 @@
-"""Rows answered window by window, in their order, in memory that does not grow with their number.
+"""Answers rows window by window, in order, in memory that does not grow with their number.
 
 Where answers depend on one another all rows are one window, and the memory grows.
 

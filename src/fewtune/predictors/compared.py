@@ -1,4 +1,4 @@
-"""How two texts compare, as features made of their embeddings.
+"""Features of a pair of texts, made of their two embeddings.
 
 Owns the features: both embeddings, their absolute difference and their product, number by number, and their cosine.
 What reads pairs of texts so is older than networks that read them as one. Source: Conneau et al. 2017,

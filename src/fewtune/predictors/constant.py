@@ -1,4 +1,4 @@
-"""The same scores for every row: the label frequencies of a support."""
+"""Scores every row alike, by the label frequencies of the support."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A language model that reads a prompt and answers: a template, contexts before it, a readout, calibration.
+"""A scorer that prompts a language model: a template, contexts before it, a readout, calibration.
 
 Owns how rows are scored by one, the same for every method and after loading. What of the network differs from its base
 is `network`. Contextual and batch calibration only differ in the prior that is subtracted here.

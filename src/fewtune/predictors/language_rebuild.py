@@ -1,4 +1,4 @@
-"""A language model's scorer as it was saved, rebuilt on its base model.
+"""Rebuilds a saved language model scorer on its base model.
 
 Owns what manifest, tensors and base model must have in common before a row is read, so that nothing of it comes to
 light in the middle of answers. What of the network differs from the base is `network`.

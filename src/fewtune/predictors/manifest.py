@@ -1,4 +1,4 @@
-"""The manifest of a saved predictor: everything about it that is no array.
+"""The manifest of a saved predictor: everything about it that is not an array.
 
 Owns the schema, its version, what a manifest's fields must have in common, and its digest. A manifest that does not fit
 is refused (`folder`).

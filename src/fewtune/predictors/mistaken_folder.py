@@ -1,4 +1,4 @@
-"""What was given in place of a saved model's folder, told from its name and files, and what to type instead.
+"""Recognises what was given in place of a saved model's folder, and says what to type instead.
 
 Owns the kinds of such folders and their words. Reads no more than a configuration.
 """

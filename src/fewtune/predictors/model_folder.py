@@ -1,4 +1,4 @@
-"""A predictor's folder: written whole or not at all, and read only where it is what its manifest says.
+"""A predictor's folder: written completely or not at all, and read only where it matches its manifest.
 
 Owns the files: `manifest.json`, `weights.safetensors`, and `adapter/` in PEFT's own layout; of a stack the latter two
 for each member, in `members/0` and so on. No pickle is written, and no file is read that the manifest does not name.

@@ -1,4 +1,4 @@
-"""Demonstrations chosen anew for each row: the labelled rows whose texts are nearest to its own.
+"""Chooses demonstrations anew for each row: the labelled rows with the nearest texts.
 
 Owns the choice. Near is what the model's own states of the plain texts say, by the cosine between them; the nearest
 stands last, beside the row. Source: Liu et al. 2022, https://doi.org/10.18653/v1/2022.deelio-1.10

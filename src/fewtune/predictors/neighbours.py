@@ -1,4 +1,4 @@
-"""A vote of the nearest labelled rows, near by what the model says behind a context.
+"""A vote of the nearest labelled rows, by distance between the model's outputs after a context.
 
 Owns the vote. How far a row is from each labelled one is `engine.readouts.NearnessReadout`'s. Source: Xu et al. 2023,
 https://arxiv.org/abs/2303.13824

@@ -1,4 +1,4 @@
-"""What of a predictor's network differs from its base model: nothing, weights, an adapter, virtual tokens.
+"""How a predictor's network differs from its base model: not at all, by weights, an adapter or virtual tokens.
 
 Owns how each is told from the base, saved, and put onto the base again. Only what differs is kept. Adapters and virtual
 tokens are written in PEFT's own layout, so that PEFT alone can read them too.

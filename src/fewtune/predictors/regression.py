@@ -1,4 +1,4 @@
-"""A logistic regression as arrays: what scikit-learn fitted, without its objects, so that no pickle is needed.
+"""Logistic regression as plain arrays, fitted by scikit-learn and saved without a pickle.
 
 Owns the fit, the arithmetic of reading it and the score of a label that it never saw.
 """

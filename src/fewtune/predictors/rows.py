@@ -1,4 +1,4 @@
-"""Rows of a file, as a predictor reads them.
+"""Reads rows of a file as a predictor's texts.
 
 Owns which columns are read and how what cannot be used is refused. Does not know how a file is read (`row_files`).
 """

@@ -1,4 +1,4 @@
-"""A stack: fitted predictors of the same labels whose answers are pooled.
+"""A stack: a weighted sum of the log-probabilities of fitted predictors with the same labels.
 
 Owns the pooling, and how a stack is made of predictors. It is log-linear: a weighted sum of the members' calibrated
 log-probabilities and of an offset a label, normalised again. How weights are found is `fitting.stack_weights`. Source:

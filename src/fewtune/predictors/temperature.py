@@ -1,4 +1,4 @@
-"""Temperature: one number that a fitted method's scores are divided by, so that its probabilities mean what they say.
+"""Temperature scaling: divides scores by one number that is fitted so that probabilities are calibrated.
 
 Owns normalised scores and how the number is found from scores of rows that the method was not fitted on. Answers do not
 change by it. Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599

@@ -1,4 +1,4 @@
-"""Tensors of a saved predictor: read only where they are those that it must have, of that shape and type, and finite.
+"""Reads a saved predictor's tensors and checks their names, shapes, types and finiteness.
 
 Owns the comparison, by names and shapes before any value is read, and its wording. What a predictor must have is said
 where it is built.

@@ -1,1 +1,1 @@
-"""From an example to what a model reads: templates, tokens, demonstrations before it, calibration after it."""
+"""Turns an example into a model's input: templates, tokens, demonstrations, calibration."""

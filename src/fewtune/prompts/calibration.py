@@ -1,4 +1,4 @@
-"""Calibration: the log prior over labels that is subtracted from the scores behind a context.
+"""Calibration: the log prior over labels after a context, which is subtracted from the scores.
 
 Owns the kinds and how each prior is estimated. Contextual calibration: Zhao et al. 2021,
 https://arxiv.org/abs/2102.09690; domain-context calibration: Fei et al. 2023, https://arxiv.org/abs/2305.19148; batch

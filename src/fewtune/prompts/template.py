@@ -1,4 +1,4 @@
-"""Templates: an example's texts put into the text around them.
+"""Templates: the text around an example's texts.
 
 Owns rendering. Which text fields a pattern must name is `tasks.patterns`.
 """

@@ -1,4 +1,4 @@
-"""Prompts as tokens: encoding, label words, and over-long texts kept within limits.
+"""Encodes prompts and label words as tokens, and shortens texts that are too long.
 
 Owns tokenisation and its seconds: the tokens that open a prompt once, label words without stray special tokens, and
 which text loses tokens when a row is too long (never the end of the prompt). Does not know models' weights or methods.

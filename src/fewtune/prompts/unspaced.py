@@ -1,4 +1,4 @@
-"""Scripts that put no spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
+"""Recognises scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer.
 
 Owns which signs these are. There a run of letters is a clause, so that what counts or draws words takes single signs.
 """

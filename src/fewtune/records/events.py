@@ -1,4 +1,4 @@
-"""What happened while a study ran, a line an event, in `OUT/events.jsonl`.
+"""The event log of a running study, one line an event, in `OUT/events.jsonl`.
 
 Owns reading and appending lines. No result is made of events.
 """

@@ -1,4 +1,4 @@
-"""What makes a record or its predictions unsound though every field is there: figures that nothing measures.
+"""Finds records and predictions whose fields are all there and whose values are impossible.
 
 Owns what a record's figures and a table's rows and scores can be, and how a fault is worded. What was edited by hand is
 found by it before anything is computed from it. Knows no file.

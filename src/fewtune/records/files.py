@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all.
+"""Writes files and folders completely or not at all.
 
 Owns how they are replaced, what their names are until they are whole, and what is said where one cannot be written.
 Knows no record.

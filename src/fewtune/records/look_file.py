@@ -1,4 +1,4 @@
-"""How often a study's trials were looked at, in `OUT/looks.json`.
+"""The number of looks at a study's trials, in `OUT/looks.json`.
 
 Owns the file, and what can stand there. What a look may spend of the error is `analysis`'s business.
 """

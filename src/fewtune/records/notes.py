@@ -1,4 +1,4 @@
-"""What a trial notes beside its scores: how its method asked, how its fit went, what was tried, what sets share.
+"""Notes of a trial beside its scores: its prompt, its fit, what tuning tried, rows that sets share.
 
 Owns these values and their types: all that analysis and reports read is a field here. Counts are of rows or tokens,
 losses in nats.

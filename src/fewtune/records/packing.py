@@ -1,4 +1,4 @@
-"""A study's folder packed into two files, and taken apart again.
+"""Packs a study's folder into two files, and unpacks it.
 
 Owns the order of writing and removing: whatever ends it, the folder holds one whole form of the study. While both lie
 there they are equal, and the packed one is read.

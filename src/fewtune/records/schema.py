@@ -1,4 +1,4 @@
-"""The record that one trial leaves behind: what was asked, what came of it, what it cost.
+"""The schema of a trial's record: what was asked, what came of it, what it cost.
 
 Owns the schema, version 2; its notes are `notes`. Knows no file.
 """

@@ -1,4 +1,4 @@
-"""What analysis reads of a study's own file, `OUT/study.yaml`, without the parts that run it.
+"""Reads what analysis needs of `OUT/study.yaml`, without the modules that run a study.
 
 Owns which entries these are and what each may be.
 """

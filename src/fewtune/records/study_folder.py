@@ -1,4 +1,4 @@
-"""The output folder of a study, as whatever reads it sees it.
+"""Reads the output folder of a study.
 
 Owns what counts there: the trials that the study has, their records, predictions and events.
 """

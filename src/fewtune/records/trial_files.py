@@ -1,4 +1,4 @@
-"""One trial on disk: `OUT/trials/ID.json`, its record, and `OUT/predictions/ID.parquet`, its answers row by row.
+"""The files of one trial: its record `OUT/trials/ID.json` and its answers `OUT/predictions/ID.parquet`.
 
 Owns how both are encoded, checked and written. Does not know which trials a study has (`folder`).
 """

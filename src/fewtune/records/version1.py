@@ -1,4 +1,4 @@
-"""Records of schema version 1, whose notes were one flat mapping: read as those of version 2.
+"""Reads records of schema version 1, whose notes were one flat mapping, as those of version 2.
 
 Owns that mapping, and settings' old names. Values are moved and not judged: what cannot be is refused where version 2
 is.

@@ -1,1 +1,1 @@
-"""How the analysis is shown: terminal tables, charts, one HTML page; imports no torch."""
+"""Shows an analysis: terminal tables, charts, one HTML page; imports no torch."""

@@ -1,4 +1,4 @@
-"""Decisions in a terminal, each with what it rests on and a table of the methods.
+"""Shows decisions in a terminal, each with its evidence and a table of the methods.
 
 Owns their layout. Does not know the rule (`analysis.decision`) or the sentences (`wording`).
 """

@@ -1,4 +1,4 @@
-"""A study's accuracies beside published ones, in a terminal.
+"""Shows a study's accuracies beside published ones in a terminal.
 
 Owns how trials are matched with published cells and how the two are laid side by side. Does not know the figures or
 what is wrong with them (`published`). Ours are means of draws, fit seeds averaged inside a draw; accuracy always,

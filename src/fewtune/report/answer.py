@@ -1,4 +1,4 @@
-"""The picture of a decision: each method's score, what it is expected to lose and may lose, what it costs, the choice.
+"""The chart of a decision: each method's score, expected loss, bound and cost, with the choice marked.
 
 Owns marks and their hover texts. Does not know how a bound came about (`analysis`) or how charts look (`look`).
 """

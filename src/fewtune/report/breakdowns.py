@@ -1,4 +1,4 @@
-"""Tables of means beside the leaderboard: by facet and gold label, by pattern, of reference scorers, of checkpoints.
+"""Tables beside the leaderboard: by facet, gold label and pattern, of reference scorers and of checkpoints.
 
 Owns what each table averages and how its columns are called. Does not know how a table looks.
 """

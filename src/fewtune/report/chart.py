@@ -1,4 +1,4 @@
-"""One chart as a value, and what the charts of a group have in common.
+"""A chart as a value, and what the charts of a group have in common.
 
 Owns names, titles, the span of an axis of scores, and what is drawn of an interval. Which charts there are is `charts`.
 """

@@ -1,4 +1,4 @@
-"""Which charts a study and its groups have.
+"""Lists the charts of a study and of its groups.
 
 Owns their kinds and order. How each is drawn is `score_chart`, `cost_charts`, `curve_chart` and `answer`.
 """

@@ -1,4 +1,4 @@
-"""The charts of what a group's scores cost: a score against each cost, and every cost as a bar.
+"""Cost charts of a group: score against each cost, and every cost as a bar.
 
 Owns the costs that are drawn, marks and their hover texts. Where names stand is `labels`.
 """

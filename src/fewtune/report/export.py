@@ -1,4 +1,4 @@
-"""An analysed study for other programs and for papers: JSON, CSV, Markdown and LaTeX.
+"""Exports an analysed study as JSON, CSV, Markdown and LaTeX.
 
 Owns which figures each holds and how a cell is written: users' words act neither on what reads the file nor on a
 terminal that shows it. Does not know how a number came about (`analysis`).

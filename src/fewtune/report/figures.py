@@ -1,4 +1,4 @@
-"""A study's charts as files for papers: an SVG and a PNG each.
+"""Writes a study's charts as SVG and PNG files for papers.
 
 Owns which files there are. Does not know what a chart shows (`charts`).
 """

@@ -1,4 +1,4 @@
-"""The audit's findings in a terminal.
+"""Shows the audit's findings in a terminal.
 
 Owns their layout. Does not know the rules (`analysis.audit`).
 """

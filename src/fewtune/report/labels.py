@@ -1,4 +1,4 @@
-"""Where names stand beside the dots of a chart.
+"""Places names beside the dots of a chart so that they do not overlap.
 
 Owns that a name is nearest to its own dot, clear of others, or has a line to it; a name may have several lines. Knows
 pixels, and no chart.

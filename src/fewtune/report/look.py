@@ -1,4 +1,4 @@
-"""The look of every chart: how much room it has, its card, its axes and its titles.
+"""The style of every chart: its size, margins, axes and titles.
 
 Owns what charts have in common. Does not know what a chart shows (`charts`) or how it is drawn (`svg`).
 """

@@ -1,4 +1,4 @@
-"""How a model was chosen among candidates, as the model keeps it: its sentences, table and picture.
+"""Shows how a saved model was chosen among candidates: sentences, a table and a chart.
 
 Owns their wording, for the terminal, the model's card and the estimator.
 """

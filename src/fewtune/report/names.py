@@ -1,4 +1,4 @@
-"""Names that stand beside the rows of a chart and over its panels: in as many lines as they take, never cut.
+"""Wraps names beside a chart's rows and above its panels, without cutting them.
 
 Owns how much room their lines take. Knows no chart.
 """

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network; without its script it shows the same, unfiltered.
+"""The report as one HTML file without network access; without its script it shows the same, unfiltered.
 
 Owns what the page shows and in which order; `page.html.jinja`, `page.css` and `page.js` beside this file own its looks
 and acts. Does not know how a number came about (`analysis`). Whatever a user named is escaped; only charts are inserted

@@ -1,4 +1,4 @@
-"""A table as wide as a terminal: columns that find no room stand in a further table below, beside the same names.
+"""Fits a table to a terminal: columns without room go to a further table below, with the same row names.
 
 Owns widths: a column may be as narrow as its longest word, so that no number is broken or lost; names may be broken.
 """

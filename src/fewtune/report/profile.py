@@ -1,4 +1,4 @@
-"""Where a study's time went, in a terminal: seconds and shares by phase, then a mean trial of each method.
+"""Shows where a study's time went: seconds and shares by phase, then a mean trial of each method.
 
 Owns the adding up: what trials recorded, phase by phase, and what the command that ran them took besides. Does not
 know how the seconds were measured.

@@ -1,4 +1,4 @@
-"""Published studies to set ours beside: their figures, what their methods were built as, what is known to be wrong.
+"""Published studies to compare with: their figures, how their methods were built, and known errors.
 
 Owns these values, which of our methods answers to a published one, and finding a cell. The figures are data,
 `studies/published/`, beside the studies that ask the same questions. Does not know records or how anything is shown.

@@ -1,4 +1,4 @@
-"""Where a race stands, in a terminal: who gets draws, what each is expected to lose and may lose, what comes next.
+"""Shows the state of a race in a terminal: each method's draws, expected loss and bound, and what comes next.
 
 Owns the table and the words: a race by expected loss has rounds, one by bounds planned looks. Used by `run` after each
 of them, and by `watch`.

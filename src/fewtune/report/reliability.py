@@ -1,4 +1,4 @@
-"""The picture of a model's calibration: how often its answers are right, by how sure it was of them.
+"""The reliability chart of a model: accuracy by stated probability.
 
 Owns the chart. Where the bins come from is `fewtune.metrics.reliability`. Source: Niculescu-Mizil and Caruana 2005,
 https://doi.org/10.1145/1102351.1102430

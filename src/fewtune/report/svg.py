@@ -1,4 +1,4 @@
-"""A chart's specification becomes a picture: an SVG for a page, or a file of its own.
+"""Renders a chart's specification as SVG, for a page or a file.
 
 Owns what a picture in a page is: it stands on its own card, follows the reader's light or dark scheme, says in a title
 and a description what it shows, and keeps each mark's hover text in `data-tip`. Owns the processes that draw many. Does

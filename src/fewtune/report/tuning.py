@@ -1,4 +1,4 @@
-"""Which settings tuning chose, and which penalties regressions did, in words: one line a method and group.
+"""Says which settings tuning chose and which penalties regressions chose, a line for each method and group.
 
 Owns the sentences. Does not know how settings or penalties are chosen.
 """

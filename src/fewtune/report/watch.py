@@ -1,4 +1,4 @@
-"""A running study, live in a terminal: what is done, what it says so far, and how long it may take.
+"""A live view of a running study: finished trials, results so far, and time left.
 
 Owns the view. Reads records alone: it may run on another machine than the study.
 """

@@ -1,4 +1,4 @@
-"""Where a text of a chart is broken into lines, for a picture breaks none itself.
+"""Breaks a chart's texts into lines, as SVG does not.
 
 Owns the places. Does not know how wide a letter is.
 """

@@ -1,1 +1,1 @@
-"""A study's trials made ready, and one trial from its draw to its record."""
+"""Runs studies: prepares their trials, and runs each one from its draw to its record."""

@@ -1,4 +1,4 @@
-"""A method at work: its plan made from a model, a task and a draw, and fitted.
+"""Runs one method: makes its plan from a model, a task and a draw, and fits it.
 
 Owns what a method may see: a task without rows and a draw without test sets. Scores nothing and keeps no records.
 """

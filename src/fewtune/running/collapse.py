@@ -1,4 +1,4 @@
-"""Fits that collapsed: they answer one label for everything, and are fitted again with another seed.
+"""Detects fits that collapsed to one label, and fits them again with another seed.
 
 Owns how a collapse is seen, without any test label, and how often a fit is tried. A fit that ends there is luck of its
 initialisation and order, and no property of a method: few draws would not show how often it comes.

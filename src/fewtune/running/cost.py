@@ -1,4 +1,4 @@
-"""What a trial cost, from what its meter saw.
+"""Computes a trial's cost from its meter.
 
 Owns how the parts of it come together, for a whole trial and for an excerpt alike.
 """

@@ -1,4 +1,4 @@
-"""The course of one race: how many draws each method gets, round by round, and when no more are given.
+"""The course of one race: how many draws each method gets, round by round, and when it stops.
 
 Owns both rules. Does not know trials or records (`race`).
 

@@ -1,4 +1,4 @@
-"""A piece of a trial, run to forecast the whole: a few steps of its fit, a few rows of each test set.
+"""Runs an excerpt of a trial for a forecast: a few steps of its fit, a few rows of each test set.
 
 Owns what is run of it, and how seconds and memory of the whole are worked out from that. The record of an excerpt has
 no scores and is never one of a study's.

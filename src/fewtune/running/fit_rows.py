@@ -1,4 +1,4 @@
-"""One method fitted on rows that are at hand: no study, no test rows, no record; what comes of it is a predictor.
+"""Fits one method on given rows without a study, and returns a predictor.
 
 Owns making a task of labelled texts, and a pool of unlabelled ones. How a method fits is the same as in a trial
 (`adapt`).

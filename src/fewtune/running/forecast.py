@@ -1,4 +1,4 @@
-"""What a study will take: seconds, memory and disk of each kind of trial, from an excerpt of one or from records.
+"""Forecasts a study: seconds, memory and disk of each kind of trial, from an excerpt of one or from records.
 
 Owns which trial is measured for which others, and what is known of each kind. How an excerpt becomes a forecast is
 `excerpt`'s.

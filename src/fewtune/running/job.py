@@ -1,4 +1,4 @@
-"""A job: a trial with all that any process, on any machine, needs to run it; and what came of it, as events.
+"""A job: one trial with all that any process, on any machine, needs to run it; and its events.
 
 Owns these values. A job names models and rows by name and content, never by a path of the process that made it.
 """

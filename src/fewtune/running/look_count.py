@@ -1,4 +1,4 @@
-"""The looks at a study's folder, counted while it is held.
+"""Counts the looks at a study's folder while it is locked.
 
 Owns when the count begins, that no race's looks are lost by it, and the one look that a study without a race takes at
 its end.

@@ -1,4 +1,4 @@
-"""Folders of one study made into one: the parts that several machines ran.
+"""Merges the folders of one study that several machines ran in parts.
 
 Owns the check that they are of one study, which record of a trial is kept, where each came from, and which looks the
 whole has had. Runs nothing: what is missing is run by `fewtune run` with the merged folder as its output.

@@ -1,4 +1,4 @@
-"""The order in which trials start: the longest first where several run at once, each method in turn in a budget.
+"""Orders a study's trials: longest first where several run at once, methods in turn within a time budget.
 
 Owns both. A long trial that starts last keeps one process busy while the others wait.
 """

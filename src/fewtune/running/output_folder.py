@@ -1,4 +1,4 @@
-"""The output folder of a study: whose it is, who holds it, and what of it need not run again.
+"""The output folder of a study: which study it belongs to, its lock, and which trials need not run again.
 
 Owns which folders a study may use, the lock of the command that runs trials there, what kills left half written, and
 noticing that a folder went away while its study ran. What the files hold is `records`' business.

@@ -1,4 +1,4 @@
-"""The precision that a folder's trials compute in, where a study leaves it to the machine (`precision: auto`).
+"""Chooses the precision of a folder's trials where a study leaves it open (`precision: auto`).
 
 Owns that a study goes on in the precision it began with, on a machine that would choose another. What a machine would
 choose is `models.precision`.

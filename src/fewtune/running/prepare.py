@@ -1,4 +1,4 @@
-"""A study made ready: its models found, its rows read, its trials identified, and all that does not fit told at once.
+"""Prepares a study: finds its models, reads its rows, identifies its trials, and reports every fault at once.
 
 Owns the checks that come before any trial starts, but those of rows (`row_checks`), and the jobs that any process can
 run. Trains and loads nothing.

@@ -1,4 +1,4 @@
-"""What a folder's records say of a study that began there: the settings that were open before it ran.
+"""Reads from a folder's records the settings that its first run chose where the study left them open.
 
 Owns finding such a record. What is read from it is its readers' (`row_choice`, `precision_choice`).
 """

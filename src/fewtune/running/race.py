@@ -1,4 +1,4 @@
-"""A race: a study's trials, round by round, until its decisions stand.
+"""Runs a race: a study's trials, round by round, until its decisions are settled.
 
 Owns which trials each round is of, and what is written down of it. Does not know how draws are given out (`course`),
 where trials run or how a round is shown. Each task and number of shots is a race of its own, with its own error.

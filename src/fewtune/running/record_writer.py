@@ -1,4 +1,4 @@
-"""What executors tell, written down: records, predictions and events of a study's folder, by one writer.
+"""Writes what executors report: records, predictions and events of a study's folder.
 
 Owns the order of writing, and what is recorded where a trial was lost or its record cannot be written.
 """

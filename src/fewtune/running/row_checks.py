@@ -1,4 +1,4 @@
-"""Whether a task has rows enough for a study: for its shots, pool and folds, and for what its methods hold out.
+"""Checks that a task has enough rows for a study's shots, pool, folds and held-out rows.
 
 Owns these checks, which come before any trial, and which draws to take where some cannot be.
 """

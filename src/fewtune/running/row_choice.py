@@ -1,4 +1,4 @@
-"""How many in-domain test rows each trial scores, where a study leaves that open (`in_domain_rows: auto`).
+"""Chooses how many in-domain test rows each trial scores (`in_domain_rows: auto`).
 
 Owns the choice. It is made once, before anything runs: the rows are part of every draw, the same for all methods, and
 the folder's study.yaml keeps their number.

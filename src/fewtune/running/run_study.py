@@ -1,4 +1,4 @@
-"""A whole study run into its folder: made ready, reused where it is done, run, written; every event is passed on.
+"""Runs a whole study into its folder: prepares it, reuses finished trials, runs the others, passes on every event.
 
 Owns that order, and what is told of a study beside what executors tell of its trials. Does not know where trials run
 (`executors`), or how what is told is shown.

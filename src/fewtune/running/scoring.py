@@ -1,4 +1,4 @@
-"""Test rows scored, and what their scores are worth.
+"""Scores test rows and computes their metrics.
 
 Owns that no scorer sees a row's label: rows lose it here, and get it back when they are judged.
 """

@@ -1,4 +1,4 @@
-"""A shard: one of several equal parts of a study, run on its own and merged with the others afterwards.
+"""A shard: one of several equal parts of a study, run separately and merged afterwards.
 
 Owns which trials are in which. Every machine works it out for itself from the study alone; nothing joins them but that.
 """

@@ -1,4 +1,4 @@
-"""The time that a study may take: which trials still fit, and what was left out.
+"""The time budget of a study: which trials still fit, and which were left out.
 
 Owns both. Does not know what a trial does; how long one takes is guessed from those that ran (`analysis.time_left`).
 """

@@ -1,4 +1,4 @@
-"""One trial, from its draw to its record.
+"""Runs one trial, from its draw to its record.
 
 Owns the order of things: a trial draws, tunes where it has a grid, fits, scores and is described. Does not know which
 process it runs in, or how progress is shown.

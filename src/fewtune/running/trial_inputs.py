@@ -1,4 +1,4 @@
-"""What a trial works on: its task, its draw and its model, in the process that runs it.
+"""Loads a trial's inputs in the process that runs it: its task, its draw and its model.
 
 Owns how they come together.
 """

@@ -1,4 +1,4 @@
-"""What a record says of its trial whatever came of it: place in the grid, models, machine, software.
+"""Metadata of every record, whatever came of its trial: place in the grid, models, machine, software.
 
 Owns these descriptions, and the records of trials that did not run or failed.
 """

@@ -1,4 +1,4 @@
-"""Choosing a method's settings by cross-validation on the support, with the same effort for every method.
+"""Tunes a method's settings by cross-validation on the support, with the same effort for every method.
 
 Owns the folds, which are the same for every method and candidate, and the choice: the best primary metric over the
 held-out rows of all folds, ties broken by their mean log loss, then by the grid's order. Test rows are never at hand.

@@ -1,4 +1,4 @@
-"""The state of a worker process between trials: models and tasks it has read, found by the names that jobs give.
+"""The state of a worker process between trials: the models and tasks that it has read.
 
 Owns finding them, the check that they are those the job was made for, and the engine's options here. Does not know how
 a trial runs (`trial`).

@@ -1,4 +1,4 @@
-"""How many processes run a study's trials, where its user leaves that open (`--workers auto`).
+"""Chooses how many processes run a study's trials (`--workers auto`).
 
 Owns the choice. Processes of one thread each end more trials than one of several (benchmarks/results/workers.json): a
 small model's products are too short to be shared. All costs of a study are to come from one setting: a folder that

@@ -1,4 +1,4 @@
-"""What a server answers at each path.
+"""The HTTP application: what each path answers.
 
 Owns the paths, how a body is received within its bound, and the form of every answer and refusal. Rows come together in
 `batching`; what a request may say is `reading`. Shapes: `shapes`.

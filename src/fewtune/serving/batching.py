@@ -1,4 +1,4 @@
-"""Rows of many requests scored together: one thread runs the model, and rows that arrive meanwhile gather.
+"""Batches rows of many requests: one thread runs the model while rows that arrive wait for the next batch.
 
 Owns the queue, the window and the thread. A batch begins with the row that waited longest and is scored once the window
 since that row came is over, or the batch is full; while the model is busy the next one gathers. Does not know HTTP.

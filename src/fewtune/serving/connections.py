@@ -1,4 +1,4 @@
-"""How a server meets its clients: each request arrives within bounds, and the server's end loses nobody who had begun.
+"""Connections of a server: time limits of requests, and a shutdown that finishes those that have begun.
 
 Owns the bounds that hold before a request can be asked anything (its header's bytes, how long it may take to arrive),
 the answer to what is no request, and who is still let in as the server ends. HTTP itself is uvicorn's, read by h11: its

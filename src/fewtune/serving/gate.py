@@ -1,4 +1,4 @@
-"""What every request passes: an id, the bound of its header, the names it asks under, the token, and a count of it.
+"""Middleware of every request: its id, header limit, host names, token and count.
 
 Owns who may ask, the header of ids, and the answer to who has waited for as long as the server's end may last. A
 browser that is asked for a password may give the token as one, whatever the user's name, so that the page can be

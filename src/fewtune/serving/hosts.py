@@ -1,4 +1,4 @@
-"""The names that a server may be asked under, and whose pages may ask it: the headers Host and Origin.
+"""Allowed host names and origins of a server: the headers Host and Origin.
 
 Owns how both are read, and which names are this machine's alone. Any site can have a name of its own point at 127.0.0.1
 (DNS rebinding): a browser then takes the site and this server for one, and these headers alone tell. What sends no Host

@@ -1,4 +1,4 @@
-"""What a server takes before it refuses, and how rows come together.
+"""Limits of a server: what it accepts, and how rows are batched.
 
 Owns the numbers and their defaults.
 """

@@ -1,4 +1,4 @@
-"""What a server counts, as Prometheus reads it.
+"""Prometheus metrics of a server.
 
 Owns the names of the series. Format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """

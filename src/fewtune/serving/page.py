@@ -1,4 +1,4 @@
-"""The pages of a server: one to try the model by hand, one that says what it answers. Neither needs a network.
+"""HTML pages of a server: one to try the model by hand, one that documents it. Neither needs a network.
 
 Owns what they show; `page.html.jinja`, `docs.html.jinja`, `page.css` and `page.js` beside this file own their looks and
 acts. Whatever a user named is escaped.

@@ -1,4 +1,4 @@
-"""What a request says, read into rows, and the refusal of what cannot be used.
+"""Reads a request into rows, and rejects what cannot be used.
 
 Owns the forms that rows may have and the words of what is wrong with them. Does not know how a body arrives or who
 answers.

@@ -1,4 +1,4 @@
-"""A request that is refused, as a value, and the one form of its answer.
+"""A rejected request as a value, and the one form of its answer.
 
 Owns that form alone. Does not know why anything is refused.
 """

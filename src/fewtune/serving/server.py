@@ -1,4 +1,4 @@
-"""The process that serves a model: its socket, its model, and its end.
+"""The server process: its socket, its model, and its shutdown.
 
 Owns which addresses need a token, and which signals end it: at SIGTERM, Ctrl-C or a terminal that closes nothing new is
 taken, what is under way is answered (`connections`), and the process ends well.

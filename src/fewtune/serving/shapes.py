@@ -1,4 +1,4 @@
-"""What requests and answers look like, as the OpenAPI description has it.
+"""Schemas of requests and answers, for the OpenAPI description.
 
 Owns the shapes of answers and the schemas of requests, which name the model's own columns. Sources: Text Embeddings
 Inference's `/predict`, https://github.com/huggingface/text-embeddings-inference, and vLLM's `/classify`,

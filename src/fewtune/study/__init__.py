@@ -1,4 +1,4 @@
-"""A study file: YAML -> frozen, validated `Study`, with every fault told at once and the line it stands on.
+"""Reads a study file: YAML to a frozen, validated `Study`, with every fault and its line reported at once.
 
 The public names; `values` says what a study is, `reading` and `resolve` how a file becomes one.
 """

@@ -1,4 +1,4 @@
-"""What a null setting stands for, once a trial's task, shots and model are known.
+"""Resolves settings that are null once a trial's task, shots and model are known.
 
 Owns replacing nulls by the values they stand for, so that a trial's id and record say what it did. Three nulls have a
 meaning of their own and stay: `teacher` (the student's own model), `layer` (the last hidden state, which no block's

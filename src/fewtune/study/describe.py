@@ -1,4 +1,4 @@
-"""A task's or a method's settings in words: what each is by default, what it may be, and what it means.
+"""Describes a task's or a method's settings: each one's default, allowed values and meaning.
 
 Owns the words for values; the settings themselves are their dataclasses'. Does not read studies.
 """

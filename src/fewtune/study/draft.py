@@ -1,4 +1,4 @@
-"""A study as written: plain values, the line each stands on, and the faults found so far.
+"""A study as written: plain values, the line of each, and the faults found so far.
 
 Owns noting a fault where it stands, and how values and places are worded. Does not know which keys a study has.
 """

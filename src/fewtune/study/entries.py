@@ -1,4 +1,4 @@
-"""The entries of a study's `tasks` and `methods`: a name with its settings, read, checked and named.
+"""Reads and checks the entries of a study's `tasks` and `methods`: a name with its settings.
 
 Owns what one entry may hold, its grid too, and what two entries ask of each other. Does not know the rest of a study.
 """

@@ -1,4 +1,4 @@
-"""A trial's identity: a hash of everything that decides its result, and of nothing else.
+"""The id of a trial: a hash of everything that decides its result, and of nothing else.
 
 **What enters an id.** Everything that decides the result, and nothing else:
 - the task's name and revision, the fingerprint of its rows, and that of its patterns;

@@ -1,4 +1,4 @@
-"""A study read: from a YAML file with overrides, or from the values that such a file holds, given in Python.
+"""Reads a study from a YAML file with overrides, or from the same values given in Python.
 
 Owns both ways in, and raising every fault that was found at once.
 """

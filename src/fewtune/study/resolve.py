@@ -1,4 +1,4 @@
-"""From a draft to a `Study`: baselines, models and seeds resolved, and what one part of a study asks of another.
+"""Resolves a draft into a `Study`: baselines, models, seeds, and what one part asks of another.
 
 Owns the faults that take more than one key to tell. Loads neither models nor rows.
 """

@@ -1,4 +1,4 @@
-"""Randomness: every generator is seeded from named axes, and the same on every machine."""
+"""Seeds every random generator from named axes, the same on every machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a task or a method: which dataclass holds them, and their way from plain values and back.
+"""Reads a task's or a method's settings into their dataclass, and writes them back as plain values.
 
 Owns both directions. What a misfit is called is `validation`.
 """

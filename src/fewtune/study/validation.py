@@ -1,4 +1,4 @@
-"""Values checked against a shape, a study's or a method's settings, every misfit worded and placed.
+"""Validates values against a dataclass, with a worded and located message for every fault.
 
 Owns the use of pydantic and the wording of its errors. Does not know what the values mean.
 """

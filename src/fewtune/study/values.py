@@ -1,4 +1,4 @@
-"""What a study is: its axes, limits and choices as frozen values, and the resolved form as a file.
+"""The study as frozen values: its axes, limits and choices, and its resolved form as a file.
 
 Owns the keys of a study file and their defaults. Does not know how a file is read, or what a method or a task does;
 file paths and local model folders stay as written, relative to the working folder.

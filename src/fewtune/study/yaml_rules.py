@@ -1,4 +1,4 @@
-"""YAML by its 1.2 core rules, for reading and writing: `no` is a text, `1e-4` is a number.
+"""YAML by the 1.2 core rules, for reading and writing: `no` is a text, `1e-4` is a number.
 
 Owns the loader and the dumper. Does not know what a study is.
 """

@@ -1,4 +1,4 @@
-"""A YAML text read into a draft: plain values within bounds, each with its line.
+"""Parses YAML text into a draft: plain values within size limits, each with its line.
 
 Owns those bounds, and the faults of a text that is no YAML. Does not know which keys a study has.
 """

@@ -1,4 +1,4 @@
-"""What a container, or a scheduler's job, may use of its machine, where this process is in one.
+"""Reads the limits of the container or scheduler job that this process runs in.
 
 Owns reading it from Linux, as version 2 and version 1 of control groups tell it: of the process's own group and of
 those around it the tightest counts. Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html,

@@ -1,4 +1,4 @@
-"""Lengths of time as users write them: 90s, 30m or 2h, and 50ms for an answer.
+"""Reads lengths of time as users write them: 90s, 30m or 2h, and 50ms for an answer.
 
 Owns the units.
 """

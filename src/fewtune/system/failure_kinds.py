@@ -1,4 +1,4 @@
-"""What kind of failure an exception is, told by its cause.
+"""Classifies an exception by its cause.
 
 Owns how running out of memory is recognised, whoever ran out (Python, PyTorch, oneDNN, C++, the system, a GPU), and
 which of the system's errors an exception comes of, whoever met it: Python, or a library in Rust.

@@ -1,4 +1,4 @@
-"""When Python looks for objects that keep each other alive: not while thousands that stay are being made.
+"""Pauses Python's garbage collector while thousands of long-lived objects are made.
 
 Owns that. An analysis makes millions of objects that live as long as it does; each search goes through all of them.
 """

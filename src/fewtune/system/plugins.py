@@ -1,4 +1,4 @@
-"""Methods and tasks that other installed packages add, by entry points.
+"""Finds methods and tasks that other installed packages add, by entry points.
 
 Owns reading them: the groups `fewtune.methods` and `fewtune.tasks`, each entry a name and the module that holds it, as
 the tables of our own have them. Nothing is imported before a study names it.

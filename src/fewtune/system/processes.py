@@ -1,4 +1,4 @@
-"""Processes that start without the program that asks for them.
+"""Starts processes that do not import the calling program's main module.
 
 Owns the one way to start them. Python's own import the main module again, for functions that it defines; of fewtune's
 none does, and a user's script needs no guard for that.

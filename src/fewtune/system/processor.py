@@ -1,4 +1,4 @@
-"""This machine's processor: what it is called, and how much of it this process may use; and which GPUs.
+"""Describes this machine's processor and GPUs, and how many cores this process may use.
 
 Owns how they are asked of the system, without PyTorch. Figures of two machines are compared by the name.
 """

@@ -1,4 +1,4 @@
-"""Signals that end a command: it hears of each as an exception, so that what it holds is let go of and told.
+"""Raises signals that end a command as exceptions, so that it cleans up and reports.
 
 Owns which signals these are and the exit code of each. Ctrl-C is Python's own KeyboardInterrupt.
 """

@@ -1,4 +1,4 @@
-"""Sizes in bytes as users write and read them: 900MiB, 2GiB or a number.
+"""Reads and writes sizes in bytes as users do: 900MiB, 2GiB or a number.
 
 Owns the units.
 """

@@ -1,4 +1,4 @@
-"""What may reach a terminal: users' words as they stand, without markup, control characters or escape codes.
+"""Makes users' text safe for a terminal: no markup, control characters or escape codes.
 
 Owns how a text is made safe to show, how messages show commands, and how the consoles and streams of the command line
 are set up. Does not know what is shown.

@@ -1,4 +1,4 @@
-"""What a task is: labelled examples, named test sets, patterns and label words.
+"""The parts of a task: labelled examples, named test sets, patterns and label words.
 
 Owns the values that a task module returns and that everything else reads. Does not know where rows
 come from (`data`), how a draw is sampled (`draw`), or what a method does with them.

@@ -1,4 +1,4 @@
-"""From the rows that a task module read to a task: repeats left out, sets kept apart, a fingerprint.
+"""Builds a task from rows: removes repeats, keeps sets apart, computes a fingerprint.
 
 Owns these three steps, the same for every task. Does not know where rows come from.
 """

@@ -1,4 +1,4 @@
-"""Which columns of a file hold the texts and the labels, where nobody named them and only one choice is sensible.
+"""Guesses which columns of a file hold texts and labels where only one choice is sensible.
 
 Owns the rules of that choice and the question where they leave several. Does not know what a label may be
 (`label_column`).

@@ -1,4 +1,4 @@
-"""Rows of one text that carry different labels: found, and told by their numbers.
+"""Finds rows of the same text with different labels.
 
 Owns what counts as such. What is done with them is `own_files`'s to say.
 """

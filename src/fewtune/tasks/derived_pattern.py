@@ -1,4 +1,4 @@
-"""The pattern of rows that come without one: their columns one a line, and label words from the labels' names.
+"""Derives a pattern from column names, and label words from labels, for rows that come without one.
 
 Owns which words stand for labels, and how that is told.
 """

@@ -1,4 +1,4 @@
-"""How a draw is sampled: support, unlabelled pool and test rows, from named seeds alone.
+"""Samples a draw (support, unlabelled pool and test rows) from named seeds alone.
 
 Owns sampling and refusing samples that the rows cannot give. Does not know methods or models: every one of
 them sees the same draw.

@@ -1,4 +1,4 @@
-"""The rows of a file that have a text and a label, by their numbers, and what is told of the others.
+"""Selects the rows of a file that have a text and a label, and reports the others by number.
 
 Owns what is done with empty cells. Does not know what a label may be (`label_column`).
 """

@@ -1,4 +1,4 @@
-"""What stands in a column of labels: their order, and the signs of a missing label or of a column that holds none.
+"""Reads a column of labels: their order, missing labels, and signs that it holds none.
 
 Owns the rules that a label's text must keep. Does not know files or texts.
 """

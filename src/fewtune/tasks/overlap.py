@@ -1,4 +1,4 @@
-"""Which rows two sets of a draw have in common, told by their texts.
+"""Finds rows that two sets of a draw have in common, by their texts.
 
 Owns the comparison; what it finds goes into a trial's record, and the audit reads it there. Tasks leave such rows out
 when they read their files (`build`); this looks again at what a trial was really given.

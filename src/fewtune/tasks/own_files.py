@@ -1,4 +1,4 @@
-"""Your own labelled rows, from CSV, TSV, JSON Lines or Parquet files.
+"""Reads your own labelled rows from CSV, TSV, JSON Lines or Parquet files.
 
 Owns refusing rows that cannot be used, each in one message that names file, row and column. Does not know how a file is
 read (`row_files`), which columns are read (`columns`), what a label may be (`label_column`), how a pattern is derived

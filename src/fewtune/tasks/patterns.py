@@ -1,4 +1,4 @@
-"""The rules a pattern must keep before anything is scored with it.
+"""Checks a pattern before anything is scored with it.
 
 Owns reading a template's fields and refusing patterns that cannot work. Does not know tokenizers: whether
 label words split into tokens is `text`'s to report.

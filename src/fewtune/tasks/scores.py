@@ -1,4 +1,4 @@
-"""What a test set's predictions are worth: every metric, breakdowns by facet, and the scores to beat.
+"""Scores a test set's predictions: every metric, breakdowns by facet, and baselines.
 
 Owns how the task's labels count as a test set's. Does not know which method predicted; metrics are `metrics`' own.
 """

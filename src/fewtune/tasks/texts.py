@@ -1,4 +1,4 @@
-"""When two rows have the same text, whatever its case, punctuation and spacing."""
+"""Compares texts of rows whatever their case, punctuation and spacing."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A study told to an experiment tracker; `base` is what a tracker must do, `follow` and `fill` are who tells it."""
+"""Reports a study to an experiment tracker; `base` has the protocol, `follow` and `fill` send the runs."""

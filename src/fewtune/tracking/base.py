@@ -1,4 +1,4 @@
-"""What a tracker is told of a study: one run a trial, from its axes, its steps and its record.
+"""The protocol of a tracker, and a trial as one run: parameters, steps and record.
 
 Owns the protocol, and what of a record is told under which name. A study's folder is the truth: a tracker may lack
 trials, which are told to it later, and is never read back.

@@ -1,4 +1,4 @@
-"""What a tracker lacks of a study's folder, told to it: after a run without it, or while it was down.
+"""Sends a tracker the runs of a study's folder that it lacks.
 
 Owns which trials it lacks.
 """

@@ -1,4 +1,4 @@
-"""A tracker told of a study while it runs, from a thread of its own: it may be slow or down, the study is neither.
+"""Reports a running study to a tracker from its own thread, so that a slow tracker does not delay the study.
 
 Owns the queue between the two, and what is done when the tracker fails: nothing more is told for a while, and what it
 missed is told at the end, as far as a little time allows.

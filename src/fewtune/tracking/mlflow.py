@@ -1,4 +1,4 @@
-"""A study as an experiment of MLflow: a run a trial, with its parameters, metrics, record and predictions.
+"""A study as an MLflow experiment: one run a trial, with parameters, metrics, record and predictions.
 
 Owns what is MLflow's. Source: https://mlflow.org/docs/latest/api_reference/python_api/mlflow.client.html
 """

@@ -1,4 +1,4 @@
-"""A study as a project of Trackio: a run a trial, with its configuration, metrics, record and predictions.
+"""A study as a Trackio project: one run a trial, with configuration, metrics, record and predictions.
 
 Owns what is Trackio's. It keeps runs in a folder of this machine; `trackio show` shows them, `trackio sync` brings them
 to a Space. Source: https://huggingface.co/docs/trackio

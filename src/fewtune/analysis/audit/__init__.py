@@ -1,1 +1,1 @@
-"""Ways in which comparisons of methods go wrong, each a rule over records, or over anyone's table."""
+"""Audit rules: each finds one way in which a comparison of methods can be wrong, in records or in anyone's table."""

@@ -1,4 +1,4 @@
-"""Where methods' defaults come from: tasks that they were chosen on, and how much was tried for each.
+"""Audit rules for methods' default settings: which tasks they were chosen on, and how many settings were tried.
 
 Owns the rules about both. A trial notes them where it ran with its method's defaults.
 """

@@ -1,4 +1,4 @@
-"""Fits that did not do what their settings say.
+"""Audit rules for fits that did not do what their settings say.
 
 Owns the rules about losses, parameter groups, rates and tuning. Sources: in arXiv 2405.13181's released code decayed
 rates looked for parameter names that do not exist, LoRA got the rate of full fine-tuning, and a loss was NaN.

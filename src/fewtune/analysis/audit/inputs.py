@@ -1,4 +1,4 @@
-"""What went into a model that should not have, or did not go in whole.
+"""Audit rules for a model's input: test rows that leaked in, and prompts that were cut.
 
 Owns the rules about rows that sets share, rows without labels, label words, and cut inputs. Sources: arXiv
 2405.13181's out-of-domain CoLA rows are rows of its in-domain ones; elsewhere label words were given a stray opening

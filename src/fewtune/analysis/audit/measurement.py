@@ -1,4 +1,4 @@
-"""Costs that were not measured alike, and models that are not the same.
+"""Audit rules for costs that were measured in different ways, and for models that differ.
 
 Owns the rules about where trials ran. Source: arXiv 2405.13181 compares times of different GPUs, and one epoch with a
 whole run.

@@ -1,4 +1,4 @@
-"""Scores that are not those of the answers beside them.
+"""Audit rules for scores that disagree with the predictions stored beside them.
 
 Owns the rule that a record and its predictions belong together. Source: tables edited by hand, or filled from the files
 of another run, which nobody can tell from the numbers.

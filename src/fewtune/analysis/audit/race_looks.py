@@ -1,4 +1,4 @@
-"""Looks that nobody counted.
+"""Audit rule for interim looks at a race that nobody counted.
 
 Owns the rule that a race's looks are told. Source: folders whose looks.json was lost, edited, or left out of a merge:
 their bounds were given as if nobody had looked before.

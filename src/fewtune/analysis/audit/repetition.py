@@ -1,4 +1,4 @@
-"""Runs that are no runs of their own, draws that are none, and comparisons that rest on too few.
+"""Audit rules for repeated runs, for draws that do not vary, and for comparisons of too few draws.
 
 Owns the rules about how often something was really tried. Sources: facts of arXiv 2405.13181's released results, whose
 ten runs are two, and whose files with and without decayed learning rates are equal.

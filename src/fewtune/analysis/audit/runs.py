@@ -1,4 +1,4 @@
-"""A table of anyone's results as runs: a row a run, whatever its columns are called.
+"""Reads a table of anyone's results as one run a row, whatever its columns are called.
 
 Owns how such a file is read and which columns it may have. Does not know what is asked of it (`table`).
 """

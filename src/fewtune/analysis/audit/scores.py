@@ -1,4 +1,4 @@
-"""Scores that show nothing was learnt, or nothing could be taught.
+"""Audit rules for scores at chance level, and for training rows from which nothing can be learnt.
 
 Owns the rules about scores beside what costs nothing: the majority class, one label only, the untaught student.
 Source: in arXiv 2405.13181 no CoLA score beats the majority label, all HANS means are chance, the teacher is untrained.

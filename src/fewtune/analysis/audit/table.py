@@ -1,4 +1,4 @@
-"""The audit of anyone's results: a table with a row a run.
+"""Audits anyone's table of results, one run a row.
 
 Owns the rules that a table alone can break. Does not know how the file is read (`runs`) or fewtune's records.
 """

@@ -1,4 +1,4 @@
-"""Predictions of which no figure can be made.
+"""Audit rule for predictions from which no metric can be computed.
 
 Owns the rule about them. Source: tables that another program wrote, or that were put together twice: their hashes fit,
 and a mean over them is a number like any other.

@@ -1,4 +1,4 @@
-"""Answers texts by what several models say, each in a folder of its own here; needs what these need, and numpy.
+"""Answers texts by pooling several models, each in its own folder here; needs what these need, and numpy.
 
     python classify.py < texts.txt            a label and its probability a line; no label where the model abstains
 

@@ -1,4 +1,4 @@
-"""Answers texts by the words in them: TF-IDF and a logistic regression, or always the majority class; needs numpy.
+"""Answers texts by TF-IDF and logistic regression, or always with the majority class; needs numpy.
 
     python classify.py < texts.txt            a label and its probability a line; no label where the model abstains
 

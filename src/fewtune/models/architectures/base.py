@@ -1,4 +1,4 @@
-"""What a family of networks offers the engine: how it is loaded, where its parts are, how it reads and answers.
+"""The interface of an architecture: how it is loaded, where its parts are, how it reads and answers.
 
 Owns the contract. The engine and methods ask an architecture and never a class name or a model type.
 """

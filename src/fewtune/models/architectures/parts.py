@@ -1,4 +1,4 @@
-"""What families of networks share: finding a network's blocks by structure, and what all of them refuse.
+"""Helpers that architectures share: finding blocks by structure, and the features that none supports.
 
 Does not know which family a network is of.
 """

@@ -1,1 +1,1 @@
-"""Where trials run: an executor takes jobs and tells of each as an event; `base` is the protocol."""
+"""Executors: run jobs and report each as an event; `base` has the protocol."""

@@ -1,4 +1,4 @@
-"""What an executor is: it takes jobs and tells, event by event, what comes of them.
+"""The protocol of an executor: it takes jobs and yields events.
 
 Owns the protocol. An executor writes no record and knows no folder: `fewtune.running.run_study`
 writes them.

@@ -1,4 +1,4 @@
-"""Trials in the process that asks, one after the other: for notebooks, tests and looking at what goes wrong.
+"""Runs trials one after the other in the calling process, for notebooks, tests and debugging.
 
 A trial that ends its process ends the study with it, and what trials leave behind in memory stays.
 """

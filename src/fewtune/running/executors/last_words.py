@@ -1,4 +1,4 @@
-"""What is said for a command that Ray ends: with code 1, at any moment, and nobody in that process can say why.
+"""Prints a last message where Ray ends the command itself with exit code 1.
 
 Owns a process beside the command. It is this file run as a script, so it imports the standard library alone.
 """

@@ -1,4 +1,4 @@
-"""Trials in processes of this machine: one worker by default, each trial apart from the command that asked.
+"""Runs trials in worker processes of this machine, one by default, apart from the calling process.
 
 Owns starting, feeding and replacing worker processes. A worker that dies, or tells of no progress for too long, costs
 its trial alone: the trial is lost and a new worker goes on. One that ran out of memory makes way for a fresh one.

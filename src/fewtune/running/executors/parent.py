@@ -1,4 +1,4 @@
-"""A worker and the process that started it: what it does before it imports anything of size, and its end with that one.
+"""Ties a worker to the process that started it: set-up before heavy imports, and its end when that one ends.
 
 Owns both. Imports nothing but the standard library: a worker that is stopped while it still imports ends too.
 """

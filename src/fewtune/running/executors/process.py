@@ -1,4 +1,4 @@
-"""What any process that runs trials, or answers rows, is given before it starts, and does first.
+"""Sets up a process that runs trials or answers rows: its environment, and what it does first.
 
 Owns the environment of its libraries, importing what trials import, and wording a failure of the process itself.
 """

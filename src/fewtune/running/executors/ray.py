@@ -1,4 +1,4 @@
-"""Trials in actors of a Ray cluster: one that runs already, or one of this machine alone.
+"""Runs trials in actors of a Ray cluster: a running one, or one of this machine alone.
 
 Owns starting, feeding and replacing actors; the queue is the command's own. An actor that dies, of a kill, too little
 memory or a node that left, costs the trial in its hands one of its attempts: another actor runs it again. Rows, and

@@ -1,4 +1,4 @@
-"""Whether the Ray cluster that this process has joined goes on: its own node, and the head.
+"""Watches the Ray cluster that this process has joined: its own node, and the head.
 
 Owns noticing that either ended. Ray ends a process whose node is gone, at the next word to it, and one whose head does
 not come back within 60 seconds, by itself: with code 1, and nobody can say why any more. So it is asked before; where

@@ -1,4 +1,4 @@
-"""Processes that run each trial together, every one with a part of its networks (`engine.splitting`).
+"""Teams of processes that run each trial together, each with a part of its networks (`engine.splitting`).
 
 Owns starting those beside a worker, passing its jobs on to them, and that none outlives the others: a process that
 fails alone would let the others wait for ever. They tell nothing: the worker does.

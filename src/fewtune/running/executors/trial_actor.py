@@ -1,4 +1,4 @@
-"""What runs where Ray puts it: one trial after the other, told of meanwhile to whoever asks.
+"""The Ray actor that runs trials one after the other and reports their progress.
 
 Owns what such a process keeps: what it was sent of rows and models, and what its trial told since it was asked last.
 """
