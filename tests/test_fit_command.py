@@ -231,7 +231,8 @@ def test_columns_that_were_found_and_rows_left_out_are_said(tmp_path: Path, caps
     assert call("fit", path, "--method", "tfidf", "--save", tmp_path / "model") == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "Columns: text 'review', label 'kind'; cells separated by a semicolon." in told
-    assert "train: 1 row left out that repeats the text of another row." in told
+    assert "Rows left out: 1 repeated, 2 contradictory (a text, several labels)." in told
+    assert "that repeats the text" not in told, "each count is told once"
     assert "2 rows of one text carry different labels: rows 1 (good) and 13 (bad). '--conflicts refuse', in a" in told
     assert "each draw is tested" not in told, "nothing is held out of a fit on all rows"
     assert call("evaluate", tmp_path / "model", path) == 0, "its labels are found by the model's"

@@ -149,7 +149,8 @@ def read_files(settings: Settings, data_dir: Path | None = None, hold_out: bool 
             f"{path}: all {len(train_rows)} rows are left out, for every text carries different labels. Give each text "
             f"one label; where {label!r} is not the column of labels, name it with `label`."
         )
-    notes += repeats
+    if hold_out:  # `fewtune fit` tells how many there are from `left_out`
+        notes += repeats
     if contradictions:
         notes.append(
             f"{describe_contradictions(contradictions, labels)}. `--conflicts refuse`, in a study `conflicts: refuse`, "
