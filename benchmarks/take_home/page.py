@@ -43,6 +43,8 @@ DASH = "–"
 WORDS = {"accuracy": "accuracy", "macro_f1": "macro F1", "log_loss": "log loss"}
 OURS = "fewtune-3m"
 """The contender that README sets beside its peers."""
+LONGER = "fewtune-10m"
+"""The one with more time, whose intervals README tells of too."""
 COMPARED = ("accuracy", "macro_f1")
 """Figures whose differences are told in points."""
 MARKS: Mapping[str, tuple[str, str]] = {
@@ -87,8 +89,10 @@ def write_beside(records: Sequence[Record]) -> str:
 
 def write_readme(text: str, records: Sequence[Record]) -> str:
     """README with its table and how often a card's interval held."""
-    kept = hold_stated(place_records(records), OURS, "accuracy")
-    held = f"<!--held-->{kept.covered} of {kept.cells}<!--/held-->"
+    placed = place_records(records)
+    short, long = (hold_stated(placed, name, "accuracy") for name in (OURS, LONGER))
+    told = f"{short.covered} of {short.cells} models of three minutes and {long.covered} of {long.cells} of ten"
+    held = f"<!--held-->{told}<!--/held-->"
     return fill_block(re.sub(r"<!--held-->.*?<!--/held-->", held, text), "beside", write_beside(records))
 
 
